@@ -1,0 +1,117 @@
+"""From files to parts: a suite, its gates, its data sets and metrics, checked and ready to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from evalkit.errors import UsageError
+from evalkit.loaders.datasets import open_dataset
+from evalkit.loaders.gates import load_gate
+from evalkit.loaders.suites import LoadedSuite, load_suite
+from evalkit.metrics.base import Metric
+from evalkit.pipeline import TaskParts
+from evalkit.planning import Row
+from evalkit.records.suite import DatasetSpec, GateSpec, MetricSpec, SuiteSpec, TaskSpec
+from evalkit.registry import find
+
+DigestFile = Callable[[Path], str]
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """Everything a run needs but the models."""
+
+    loaded: LoadedSuite
+    """The suite file as it was read."""
+    suite: SuiteSpec
+    """What it declares, with the command line's ``--limit`` applied."""
+    gates: tuple[GateSpec, ...]
+    """Every gate that will decide."""
+    tasks: tuple[TaskParts, ...]
+    """The tasks with their data and metrics."""
+
+
+def load_files(
+    suite_path: Path, gate_paths: Sequence[Path]
+) -> tuple[LoadedSuite, tuple[GateSpec, ...]]:
+    """Load a suite, the gates it names and those of the command line; raise every problem found at once."""
+    problems = []
+    loaded: LoadedSuite | None = None
+    gates: list[GateSpec] = []
+    paths = list(gate_paths)
+    try:
+        loaded = load_suite(suite_path)
+        paths = [loaded.folder / gate for gate in loaded.spec.gates] + paths
+    except UsageError as error:
+        if not error.problems:
+            raise
+        problems += error.problems
+    for path in dict.fromkeys(paths):
+        try:
+            gates.append(load_gate(path))
+        except UsageError as error:
+            if not error.problems:
+                raise
+            problems += error.problems
+    if problems:
+        raise UsageError(problems)
+    assert loaded is not None, "a suite that did not load has problems"
+    names = [gate.gate for gate in gates]
+    if len(set(names)) < len(names):
+        raise UsageError(f"two gates have the same name: {', '.join(names)}")
+    return loaded, tuple(gates)
+
+
+def assemble(
+    suite_path: Path, gate_paths: Sequence[Path], limit: int | None, digest_file: DigestFile
+) -> Assembly:
+    """Return the parts of a run. Raises UsageError with every problem found."""
+    loaded, gates = load_files(suite_path, gate_paths)
+    suite = loaded.spec if limit is None else _limited(loaded.spec, limit)
+    tasks = tuple(task_parts(task, loaded.folder, digest_file) for task in suite.tasks)
+    return Assembly(loaded, suite, gates, tasks)
+
+
+def _limited(suite: SuiteSpec, limit: int) -> SuiteSpec:
+    def cut(dataset: DatasetSpec) -> DatasetSpec:
+        return dataset.model_copy(update={"limit": min(limit, dataset.limit or limit)})
+
+    tasks = tuple(task.model_copy(update={"dataset": cut(task.dataset)}) for task in suite.tasks)
+    return suite.model_copy(update={"tasks": tasks})
+
+
+def build_metric(spec: MetricSpec) -> Metric:
+    """Return a metric from its declaration, which the loader has checked."""
+    kind: type[Metric] = find("metric", spec.name).make
+    return kind(spec.name, kind.Options.model_validate(spec.options))
+
+
+def task_parts(task: TaskSpec, folder: Path, digest_file: DigestFile) -> TaskParts:
+    """Return a task's rows, metrics and few-shot examples."""
+    source = open_dataset(task.dataset, folder, digest_file)
+    return TaskParts(
+        spec=task,
+        source=source,
+        metrics=tuple(build_metric(metric) for metric in task.metrics),
+        examples=_examples(task, source.digest, folder, digest_file),
+    )
+
+
+def _examples(
+    task: TaskSpec, tested: str, folder: Path, digest_file: DigestFile
+) -> tuple[Row, ...]:
+    shots = getattr(task, "fewshot", None)
+    if shots is None:
+        return ()
+    source = open_dataset(shots.dataset, folder, digest_file)
+    if source.digest == tested:
+        raise UsageError(f"task {task.name!r}: the few-shot examples come from the rows under test")
+    rows = tuple(row for _, row in islice(source.rows(), shots.count))
+    if len(rows) < shots.count:
+        raise UsageError(
+            f"task {task.name!r}: {shots.count} few-shot examples asked for, {len(rows)} found"
+        )
+    return rows

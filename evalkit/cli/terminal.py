@@ -1,0 +1,34 @@
+"""Printing: the only place that writes results to standard output."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from evalkit.records.scorecard import Scorecard
+from evalkit.records.verdict import Verdict
+from evalkit.reports.terminal import drawing, verdict_line
+
+PLAIN_WIDTH = 140
+"""Columns where standard output is no terminal, so that a CI log keeps its tables whole."""
+
+
+def console() -> Console:
+    """Return a console on standard output, wide enough for tables in a log."""
+    terminal = Console()
+    return terminal if terminal.is_terminal else Console(width=PLAIN_WIDTH)
+
+
+def print_run(scorecard: Scorecard, verdict: Verdict, folder: Path, *, quiet: bool) -> None:
+    """Print numbers, rules and verdict, and where the files lie."""
+    out = console()
+    out.print(verdict_line(verdict) if quiet else drawing(scorecard, verdict))
+    facts = scorecard.circumstances
+    if not quiet:
+        out.print(
+            f"\n{facts.asked:,} requests asked, {facts.reused:,} answered from the store, "
+            f"{facts.seconds:.1f} s",
+            style="dim",
+        )
+    out.print(f"scorecard: {folder / 'scorecard.json'}", soft_wrap=True, highlight=False)

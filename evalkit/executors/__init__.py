@@ -1,0 +1,1 @@
+"""Whoever sends many requests well."""

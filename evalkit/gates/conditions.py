@@ -1,0 +1,78 @@
+"""What a condition is: a pure function of evidence with three answers, and the options that a rule gives it.
+
+A condition is a class registered with ``@register("condition", name, …)``, constructed with an instance of its
+``Options``::
+
+    @register("condition", "at_most_words", summary="No more words than so many.", example="…")
+    class AtMostWords(Condition):
+        class Options(Spec):
+            words: float
+
+        @property
+        def required(self):
+            return f"≤ {self.options.words:g} words"
+
+        def decide(self, evidence):
+            ...
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from evalkit.records.scorecard import Comparison, Estimate, Interval
+from evalkit.records.suite import Spec
+from evalkit.records.verdict import OutcomeStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a scorecard holds under one name."""
+
+    name: str
+    """``task/metric[@slice]``."""
+    estimate: Estimate | None
+    """The candidate's estimate."""
+    comparison: Comparison | None
+    """Candidate against baseline; None where the run has no baseline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A condition's answer."""
+
+    status: OutcomeStatus
+    """What the evidence says."""
+    reason: str
+    """Why, in one sentence a release manager understands, numbers included."""
+    observed: float | None = None
+    """The value or difference decided on."""
+    interval: Interval | None = None
+    """The interval decided on."""
+
+
+class NoOptions(Spec):
+    """A condition without options."""
+
+
+class Condition:
+    """Base of every condition; subclasses declare ``Options`` and write ``required`` and ``decide``."""
+
+    Options: ClassVar[type[Spec]] = NoOptions
+    """The keys a rule gives beside its own; their docstrings are the help."""
+    reads: ClassVar[Literal["estimate", "comparison"]] = "estimate"
+    """What it decides on. Where a rule's name matches nothing of this kind the rule is ``missing``."""
+
+    def __init__(self, options: Any) -> None:  # noqa: ANN401 - an instance of Options
+        """Build the condition from checked options."""
+        self.options = options
+
+    @property
+    def required(self) -> str:
+        """What is required, in words: ``≥ 0.95``."""
+        raise NotImplementedError
+
+    def decide(self, evidence: Evidence) -> Decision:
+        """Return the answer; a pure function of the evidence, which holds what ``reads`` names."""
+        raise NotImplementedError

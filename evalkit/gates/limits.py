@@ -1,0 +1,246 @@
+"""Conditions on the candidate's own value: floors, ceilings, coverage.
+
+``pass`` when the whole interval keeps the limit, ``fail`` when none of it does, ``inconclusive`` when it straddles.
+
+Samples without a score (failed, ungradable) are never forgotten. For rates, and means of fractions, they count
+against the rule: as 0 for a floor, as 1 for a ceiling. Where zeros and ones were counted the interval is computed
+anew over all planned samples; elsewhere its ends are multiplied by the coverage (and the missing share added for a
+ceiling), which are Manski's bounds. Other measures have no worst case; what is missing is said in the reason.
+
+**Source**: Manski 1990, Am. Econ. Rev. 80, 319 (bounds under missing outcomes).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from evalkit.gates.conditions import Condition, Decision, Evidence
+from evalkit.gates.wording import (
+    figures,
+    need_in_words,
+    plain,
+    samples_needed,
+    value_with_interval,
+)
+from evalkit.records.scorecard import Estimate, Interval
+from evalkit.records.suite import Spec
+from evalkit.records.verdict import OutcomeStatus
+from evalkit.registry import register
+from evalkit.stats.intervals import wilson_interval
+
+Ends = tuple[float | None, float | None]
+"""Least and greatest allowed value; None where there is no limit."""
+
+
+class _Limits(Condition):
+    """A condition that sets limits to the candidate's own value."""
+
+    @property
+    def ends(self) -> Ends:
+        """The limits."""
+        raise NotImplementedError
+
+    @property
+    def required(self) -> str:
+        """The limits in words."""
+        signs = zip("≥≤", self.ends, strict=True)
+        return " and ".join(f"{sign} {plain(end)}" for sign, end in signs if end is not None)
+
+    def decide(self, evidence: Evidence) -> Decision:
+        """Compare the whole interval with each limit, in the case that is worse for it; the worse answer counts."""
+        estimate = evidence.estimate
+        assert estimate is not None, "the condition reads an estimate"
+        if estimate.value is None:
+            return Decision("missing", f"{evidence.name} has no value: {_nothing_scored(estimate)}")
+        if estimate.interval is None:
+            why = "; ".join(estimate.warnings) or "its spread cannot be estimated"
+            reason = f"{evidence.name} is {figures(estimate.value)[0]} without an interval ({why})"
+            return Decision("inconclusive", f"{reason}, so nothing is decided", estimate.value)
+        low, high = self.ends
+        cases = [
+            _limited(evidence.name, estimate, end, floor=floor)
+            for end, floor in ((low, True), (high, False))
+            if end is not None
+        ]
+        for status in ("fail", "inconclusive"):
+            if found := [case for case in cases if case.status == status]:
+                return found[0]
+        return replace(cases[0], reason="; ".join(case.reason for case in cases))
+
+
+def _limited(name: str, estimate: Estimate, limit: float, *, floor: bool) -> Decision:
+    """Answer for one limit, with samples that have no score counted against it."""
+    value, interval, told = _worst_case(estimate, 0.0 if floor else 1.0)
+    shown, at = value_with_interval(value, interval, limit), plain(limit)
+    kept = interval.low >= limit if floor else interval.high <= limit
+    broken = interval.high < limit if floor else interval.low > limit
+    status: OutcomeStatus
+    if kept:
+        status, verdict = "pass", f"wholly at or {'above' if floor else 'below'} {at}"
+    elif broken:
+        status, verdict = "fail", f"wholly {'below' if floor else 'above'} {at}"
+    else:
+        n = estimate.counts.planned if told else estimate.counts.scored
+        needed = samples_needed(value, interval, limit, n)
+        status, verdict = "inconclusive", f"which straddles {at}: {need_in_words(needed, n)}"
+    reason = f"{name} is {told}{shown}, {verdict}{_left_out(estimate, told)}"
+    return Decision(status, reason, value, interval)
+
+
+def _worst_case(estimate: Estimate, missing_as: float) -> tuple[float, Interval, str]:
+    """Return value and interval with every sample without a score counted as ``missing_as``, and words for it."""
+    value, interval, counts = estimate.value, estimate.interval, estimate.counts
+    assert value is not None and interval is not None
+    missing = counts.planned - counts.scored
+    bounded = estimate.kind in ("rate", "mean") and estimate.unit == "fraction"
+    if missing == 0 or not bounded:
+        return value, interval, ""
+    share = counts.coverage
+    worst = value * share + missing_as * (1 - share)
+    if _counted(estimate, value, interval):
+        again = wilson_interval(round(worst * counts.planned), counts.planned, interval.level)
+        assert again is not None, "samples were planned"
+    else:
+        ends = {
+            end: getattr(interval, end) * share + missing_as * (1 - share)
+            for end in ("low", "high")
+        }
+        again = interval.model_copy(update=ends)
+    told = (
+        f"{figures(value)[0]} on {counts.scored:,} of {counts.planned:,} samples; with the {missing:,} "
+        f"that {'has' if missing == 1 else 'have'} no score counted as {missing_as:g} it is "
+    )
+    return worst, again, told
+
+
+def _counted(estimate: Estimate, value: float, interval: Interval) -> bool:
+    """Return whether the interval is Wilson's over zeros and ones, one per scored sample."""
+    if estimate.kind != "rate" or interval.method != "wilson":
+        return False
+    scored = estimate.counts.scored
+    counted = wilson_interval(value * scored, scored, interval.level)
+    return counted is not None and abs(counted.low - interval.low) < 1e-9
+
+
+def _left_out(estimate: Estimate, told: str) -> str:
+    missing = estimate.counts.planned - estimate.counts.scored
+    if told or not missing:
+        return ""
+    return f"; {missing:,} of {estimate.counts.planned:,} samples have no score and are left out"
+
+
+def _nothing_scored(estimate: Estimate) -> str:
+    counts = estimate.counts
+    if counts.planned == 0:
+        return "there are no samples"
+    if counts.scored:
+        return f"it is undefined on the {counts.scored:,} scored samples"
+    return f"of {counts.planned:,} samples {counts.failed:,} failed and {counts.unscored:,} could not be graded"
+
+
+@register(
+    "condition",
+    "at_least",
+    summary="The whole interval lies at or above a value.",
+    example="{estimate: extract/json_schema.valid, require: at_least, value: 0.95}",
+)
+class AtLeast(_Limits):
+    """A floor."""
+
+    class Options(Spec):
+        """The floor."""
+
+        value: float
+        """The least allowed value, in the metric's unit."""
+
+    @property
+    def ends(self) -> Ends:
+        """Only a floor."""
+        return self.options.value, None
+
+
+@register(
+    "condition",
+    "at_most",
+    summary="The whole interval lies at or below a value.",
+    example="{estimate: fluency/perplexity.bits_per_byte, require: at_most, value: 1.2}",
+)
+class AtMost(_Limits):
+    """A ceiling."""
+
+    class Options(Spec):
+        """The ceiling."""
+
+        value: float
+        """The greatest allowed value, in the metric's unit."""
+
+    @property
+    def ends(self) -> Ends:
+        """Only a ceiling."""
+        return None, self.options.value
+
+
+@register(
+    "condition",
+    "inside",
+    summary="The whole interval lies between two values.",
+    example="{estimate: decide/approved, require: inside, low: 0.4, high: 0.6}",
+)
+class Inside(_Limits):
+    """A floor and a ceiling."""
+
+    class Options(Spec):
+        """The limits."""
+
+        low: float
+        """The least allowed value, in the metric's unit."""
+        high: float
+        """The greatest allowed value."""
+
+        @model_validator(mode="after")
+        def _ordered(self) -> Inside.Options:
+            if self.low >= self.high:
+                raise ValueError("'low' must be less than 'high'")
+            return self
+
+    @property
+    def ends(self) -> Ends:
+        """Floor and ceiling."""
+        return self.options.low, self.options.high
+
+
+@register(
+    "condition",
+    "coverage_at_least",
+    summary="So large a share of the planned samples was scored.",
+    example="{estimate: extract/json_fields.f1, require: coverage_at_least, value: 0.99}",
+)
+class CoverageAtLeast(Condition):
+    """A floor under scored ÷ planned, which is counted, not estimated: there is no third answer."""
+
+    class Options(Spec):
+        """The floor."""
+
+        value: Annotated[float, Field(ge=0, le=1)]
+        """The least share of planned samples that must be scored, 0–1."""
+
+    @property
+    def required(self) -> str:
+        """The floor in words."""
+        return f"coverage ≥ {plain(self.options.value)}"
+
+    def decide(self, evidence: Evidence) -> Decision:
+        """Compare the coverage with the floor."""
+        assert evidence.estimate is not None, "the condition reads an estimate"
+        counts = evidence.estimate.counts
+        status: OutcomeStatus = "pass" if counts.coverage >= self.options.value else "fail"
+        shown = figures(counts.coverage, self.options.value)[0]
+        return Decision(
+            status,
+            f"{evidence.name} is scored on {counts.scored:,} of {counts.planned:,} samples: coverage {shown}, "
+            f"{'not below' if status == 'pass' else 'below'} {plain(self.options.value)}",
+            counts.coverage,
+        )

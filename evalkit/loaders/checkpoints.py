@@ -1,0 +1,226 @@
+"""Finds a checkpoint, in a folder or on the Hugging Face hub, and knows it by its bytes.
+
+The digest covers every file that can change an answer (weights, adapter, configuration, tokenizer, chat template,
+the checkpoint's own code) and nothing else: not where it lies, not its README, not an optimizer's state.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from evalkit.errors import RunError, UsageError
+from evalkit.identity import digest
+from evalkit.records.exchange import Checkpoint
+from evalkit.registry import nearest
+
+DigestFile = Callable[[Path], str]
+
+RELEVANT = (
+    "*.json", "*.safetensors", "*.gguf", "*.jinja", "*.model", "*.tiktoken", "*.py",
+    "vocab*.txt", "merges*.txt", "additional_chat_templates/*.jinja",
+)  # fmt: skip
+"""Files that can change an answer."""
+IRRELEVANT = ("trainer_state.json", "*_results.json", "modelcard.json")
+"""Files named like them that cannot."""
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+"""Weights in Python's pickle format, which runs code when it is read."""
+NOT_WEIGHTS = (
+    "training_args.bin",
+    "optimizer*",
+    "scheduler*",
+    "rng_state*",
+    "scaler*",
+    "random_states*",
+)
+"""Files named like pickled weights that a training leaves."""
+HASHED_AT_ONCE = 4
+"""Files digested side by side."""
+
+_HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+|[\w.-]+)(@(?P<revision>[\w./-]+))?")
+
+
+def find_checkpoint(name: str, *, folder: Path, digest_file: DigestFile) -> Checkpoint:
+    """Return the checkpoint that ``name`` means: a folder relative to ``folder`` or to the current one, or a hub id.
+
+    A hub id may end in ``@revision``. Raises UsageError where there is none, or where what is there is no whole
+    checkpoint; RunError where a file of it cannot be read.
+    """
+    place = _find(name, folder)
+    base_name = _checked(place)
+    files = _digests(place, digest_file)
+    if base_name is not None:  # an adapter's answers are its base model's as well
+        base = _find(base_name, place)
+        if _checked(base) is not None:
+            raise UsageError(
+                f"{str(place)!r} is an adapter of {base_name!r}, which is an adapter itself"
+            )
+        files |= {f"base/{file}": sha256 for file, sha256 in _digests(base, digest_file).items()}
+    return Checkpoint(str(place), files, digest(files))
+
+
+def _find(name: str, folder: Path) -> Path:
+    return _local(name, folder) or _from_hub(name, folder)
+
+
+def _local(name: str, folder: Path) -> Path | None:
+    for place in (folder / Path(name).expanduser(), Path(name).expanduser().absolute()):
+        if place.is_dir():
+            return place.resolve()
+        if place.exists():
+            raise UsageError(f"{str(place)!r} is a file; a checkpoint is a folder")
+    return None
+
+
+def _from_hub(name: str, folder: Path) -> Path:
+    hub_id = _HUB_ID.fullmatch(name)
+    parent = (folder / name).parent
+    begins_locally = "/" in name and (folder / Path(name).parts[0]).is_dir()
+    if hub_id is None or begins_locally:
+        raise UsageError(_nowhere(name, parent, "there is no such folder"))
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HFValidationError
+    except ImportError as error:
+        why = "there is no such folder, and hub ids need: pip install 'evalkit-gates[transformers]'"
+        raise UsageError(_nowhere(name, parent, why)) from error
+    try:
+        found = snapshot_download(
+            hub_id["id"],
+            revision=hub_id["revision"],
+            allow_patterns=list(RELEVANT),
+            ignore_patterns=["*/*"],
+        )
+    except (
+        OSError,
+        HFValidationError,
+    ) as error:  # what the hub and the network raise are all OSErrors
+        why = (
+            f"there is no such folder, and the hub gives none: {str(error).strip().splitlines()[0]}"
+        )
+        raise UsageError(_nowhere(name, parent, why)) from error
+    return Path(found)
+
+
+def _nowhere(name: str, parent: Path, why: str) -> str:
+    beside = (
+        sorted(entry.name for entry in parent.iterdir() if entry.is_dir())
+        if parent.is_dir()
+        else []
+    )
+    close = nearest(Path(name).name, beside)
+    hint = f"; did you mean {str(Path(name).with_name(close))!r}?" if close else ""
+    return f"no checkpoint {name!r}: {why}{hint}"
+
+
+def _relevant(place: Path) -> Iterator[Path]:
+    for pattern in RELEVANT:
+        for path in place.glob(pattern):
+            if path.is_file() and not any(fnmatchcase(path.name, p) for p in IRRELEVANT):
+                yield path
+
+
+def _digests(place: Path, digest_file: DigestFile) -> dict[str, str]:
+    paths = sorted(set(_relevant(place)))
+    with ThreadPoolExecutor(HASHED_AT_ONCE) as threads:
+        found = list(threads.map(digest_file, paths))
+    return {path.relative_to(place).as_posix(): sha for path, sha in zip(paths, found, strict=True)}
+
+
+def _checked(place: Path) -> str | None:
+    """Check that a folder holds a whole checkpoint; return the base model's name where it holds an adapter alone."""
+    weights = sorted([*place.glob("*.safetensors"), *place.glob("*.gguf")])
+    for index in sorted(place.glob("*.safetensors.index.json")):
+        shards = sorted(set(_json(index).get("weight_map", {}).values()))
+        absent = [shard for shard in shards if not (place / str(shard)).is_file()]
+        if absent:
+            raise UsageError(
+                f"{str(place)!r}: {len(absent)} of {len(shards)} shards that {index.name} names are missing: "
+                f"{', '.join(map(str, absent[:5]))}{' …' if len(absent) > 5 else ''}"
+            )
+    if not weights:
+        raise UsageError(
+            f"{str(place)!r} holds no weights (*.safetensors, *.gguf){_instead(place)}"
+        )
+    for path in weights:
+        _check_header(path)
+    own = [path for path in weights if not path.name.startswith("adapter_")]
+    if (place / "adapter_config.json").is_file() and not own:
+        base = _json(place / "adapter_config.json").get("base_model_name_or_path")
+        if not isinstance(base, str) or not base:
+            raise UsageError(
+                f"{str(place)!r}: adapter_config.json names no base model (base_model_name_or_path)"
+            )
+        return base
+    has_config = any((place / name).is_file() for name in ("config.json", "params.json"))
+    if not has_config and not any(path.suffix == ".gguf" for path in own):
+        raise UsageError(f"{str(place)!r} holds weights but no config.json")
+    return None
+
+
+def _instead(place: Path) -> str:
+    """Say what a folder without weights holds that may have been meant."""
+    pickled = sorted(
+        path.name
+        for pattern in PICKLED
+        for path in place.glob(pattern)
+        if not any(fnmatchcase(path.name, other) for other in NOT_WEIGHTS)
+    )
+    if pickled:
+        return (
+            f", only pickled ones ({pickled[0]}), which run code when they are read; convert them: "
+            "AutoModelForCausalLM.from_pretrained(folder).save_pretrained(new_folder, safe_serialization=True)"
+        )
+    inside = sorted(path.parent.name for path in place.glob("*/*.safetensors"))
+    return f"; did you mean {str(place / inside[-1])!r}?" if inside else ""
+
+
+def _check_header(path: Path) -> None:
+    """Refuse a safetensors file that is cut off or only the pointer of one; the bytes themselves are not read."""
+    if path.suffix != ".safetensors":
+        return
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(40)
+            header_bytes = int.from_bytes(start[:8], "little")
+            if start.startswith(b"version https://git-lfs"):
+                raise UsageError(
+                    f"{str(path)!r} is a Git LFS pointer, not the weights; run: git lfs pull"
+                )
+            if size < 8 or header_bytes > size - 8:
+                raise UsageError(f"{str(path)!r} is cut off or no safetensors file; copy it again")
+            file.seek(8)
+            header = json.loads(file.read(header_bytes))
+        ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be read: {error.strerror}", "check the file and its rights"
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise UsageError(
+            f"{str(path)!r} is damaged or no safetensors file; copy it again"
+        ) from error
+    if size != 8 + header_bytes + max(ends, default=0):
+        raise UsageError(
+            f"{str(path)!r} is cut off: {size} of {8 + header_bytes + max(ends, default=0)} bytes"
+        )
+
+
+def _json(path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be read: {error.strerror}", "check the file and its rights"
+        ) from error
+    except ValueError as error:
+        raise UsageError(f"{str(path)!r} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{str(path)!r} holds no JSON object")
+    return content

@@ -1,0 +1,126 @@
+"""One task of a suite file, checked beyond its form: templates, files, slices, few-shot examples, metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from jinja2 import TemplateSyntaxError
+
+from evalkit.errors import Problem
+from evalkit.loaders.places import KeyPath, Value
+from evalkit.loaders.references import missing_file
+from evalkit.loaders.rows import FORMATS, format_of
+from evalkit.loaders.sentences import found
+from evalkit.loaders.suite_metrics import TASKS, read_metrics
+from evalkit.loaders.yaml_source import YamlSource
+from evalkit.planning import compile_template
+from evalkit.registry import nearest
+
+DEFAULT_KIND = "generate"
+
+
+def read_task(task: Value, source: YamlSource, at: KeyPath) -> tuple[Value, list[Problem]]:
+    """Return a task in the form that its class declares, and what is wrong with it beyond its form.
+
+    ``task`` is whatever the file holds at ``at``; parts of the wrong form are left for the class to refuse.
+    """
+    if not isinstance(task, dict):
+        return task, []
+    kind, problems = _kind_of(task, source, at)
+    problems += _broken_templates(task, source, at)
+    problems += _broken_dataset(task.get("dataset"), source, (*at, "dataset"))
+    problems += _broken_examples(task, kind, source, (*at, "fewshot"))
+    problems += _repeated_slices(task.get("slices"), source, (*at, "slices"))
+    read = {**task, "kind": kind}
+    if isinstance(task.get("metrics"), list):
+        read["metrics"], wrong = read_metrics(task, str(kind), source, (*at, "metrics"))
+        problems += wrong
+    return read, problems
+
+
+def _kind_of(
+    task: Mapping[str, Value], source: YamlSource, at: KeyPath
+) -> tuple[Value, list[Problem]]:
+    """Return a task's kind; for a misspelt one what was probably meant, so that the rest can be checked."""
+    kind = task.get("kind", DEFAULT_KIND)
+    close = nearest(str(kind), TASKS)
+    if str(kind) in TASKS or not close:
+        return kind, []
+    return close, [source.problem((*at, "kind"), found(kind), ", ".join(TASKS), close)]
+
+
+def _broken_examples(
+    task: Mapping[str, Value], kind: Value, source: YamlSource, at: KeyPath
+) -> Iterator[Problem]:
+    examples = task.get("fewshot")
+    if isinstance(examples, dict):
+        yield from _broken_dataset(examples.get("dataset"), source, (*at, "dataset"))
+        if kind == "generate" and task.get("target") is None and task.get("targets") is None:
+            message = "worked examples show their answers, and the task has no target"
+            yield source.problem(at, message, "a task with 'target' or 'targets'")
+
+
+def _templates(task: Mapping[str, Value]) -> Iterator[tuple[KeyPath, Value]]:
+    """Yield every value of a task that is a template, with its path."""
+    for key in ("prompt", "target", "text", "choices"):
+        value = task.get(key)
+        if isinstance(value, list):
+            yield from (((key, place), entry) for place, entry in enumerate(value))
+        elif key != "choices":  # a text there names a field
+            yield (key,), value
+    messages = task.get("messages")
+    for place, message in enumerate(messages if isinstance(messages, list) else ()):
+        if isinstance(message, dict):
+            yield ("messages", place, "content"), message.get("content")
+
+
+def _broken_templates(
+    task: Mapping[str, Value], source: YamlSource, at: KeyPath
+) -> Iterator[Problem]:
+    for path, template in _templates(task):
+        if isinstance(template, str):
+            try:
+                compile_template(template)
+            except TemplateSyntaxError as error:
+                lines = source.lines.at((*at, *path))
+                line = None if lines.text is None else lines.text + error.lineno - 1
+                inside = (
+                    f" (line {error.lineno} of the template)"
+                    if line is None and error.lineno > 1
+                    else ""
+                )
+                message = f"this is no template: {str(error.message).rstrip('.')}{inside}"
+                yield source.problem((*at, *path), message, "a Jinja2 template", line=line)
+
+
+def _broken_dataset(dataset: Value, source: YamlSource, at: KeyPath) -> Iterator[Problem]:
+    """Yield what is wrong with a data set's file and with keys that do not go together."""
+    if not isinstance(dataset, dict):
+        return
+    path = dataset.get("path")
+    if isinstance(path, str):
+        problem = missing_file(source, (*at, "path"), path)
+        if problem:
+            yield problem
+        elif dataset.get("format") is None and format_of(path) is None:
+            yield source.problem(
+                (*at, "path"),
+                f"the ending of {path!r} does not say what it is",
+                f"'format': {' or '.join(FORMATS)}",
+            )
+    only = {"path": ("config", "revision", "split"), "name": ("format",)}
+    for given, others in only.items():
+        if dataset.get(given) is not None and len({"path", "name"} & dataset.keys()) == 1:
+            for key in others:
+                if key in dataset:
+                    other = "name" if given == "path" else "path"
+                    yield source.problem(
+                        (*at, key), f"{key!r} goes with {other!r}, not with {given!r}"
+                    )
+
+
+def _repeated_slices(slices: Value, source: YamlSource, at: KeyPath) -> Iterator[Problem]:
+    for place, field in enumerate(slices if isinstance(slices, list) else ()):
+        if field in slices[:place]:
+            message = f"the field {field!r} is listed twice"
+            yield source.problem((*at, place), message, "each field once")

@@ -1,0 +1,268 @@
+"""The scorecard: the contract between running, gating, reporting and signing. Versioned JSON.
+
+``Scorecard.digest`` covers everything but ``circumstances``: two runs with the same inputs have equal digests.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from evalkit.identity import digest
+
+FORMAT = 1
+"""Version of the scorecard format; grows when a reader of the old one would misread the new one."""
+
+
+class Record(BaseModel):
+    """Base of the records that are written to disk: frozen, no NaN or infinity, unknown keys refused."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class Interval(Record):
+    """A confidence interval."""
+
+    low: float
+    """Lower end, in the estimate's unit."""
+    high: float
+    """Upper end."""
+    level: float
+    """Nominal coverage, such as 0.95."""
+    method: str
+    """``wilson``, ``t``, ``cr1-t``, ``bca`` …"""
+
+
+class Counts(Record):
+    """What became of the planned samples."""
+
+    planned: int
+    """Samples in the task (or slice)."""
+    completed: int
+    """Samples every request of which was answered."""
+    failed: int
+    """Samples with a request that was not."""
+    scored: int
+    """Completed samples that gave statistics."""
+    unscored: int
+    """Completed samples that could not be graded."""
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Counts:
+        if self.planned != self.completed + self.failed:
+            raise ValueError("planned must equal completed + failed")
+        if self.completed != self.scored + self.unscored:
+            raise ValueError("completed must equal scored + unscored")
+        return self
+
+    @property
+    def coverage(self) -> float:
+        """Scored ÷ planned; 0 for an empty task."""
+        return self.scored / self.planned if self.planned else 0.0
+
+
+Better = Literal["higher", "lower"]
+
+
+class Estimate(Record):
+    """An aggregate with its interval and counts: no bare number exists anywhere."""
+
+    model: Literal["candidate", "baseline"]
+    """Whose number it is."""
+    task: str
+    """The task's name."""
+    metric: str
+    """``metric`` or ``metric.measure``."""
+    slice: str | None
+    """``field=value``, or null for all samples."""
+    kind: Literal["rate", "mean", "corpus"] = "mean"
+    """What the number is: a share of samples, a mean over samples, or another function of them all. Decides how
+    samples without a score are bounded."""
+    value: float | None
+    """The number; null when nothing could be scored."""
+    interval: Interval | None
+    """Null when nothing could be scored, or one sample was."""
+    counts: Counts
+    """What it rests on."""
+    unit: str
+    """``fraction``, ``points``, ``bits/byte`` …"""
+    better: Better
+    """Which direction is better."""
+    signature: str
+    """All that could change the number; numbers with different signatures are never compared."""
+    warnings: tuple[str, ...] = ()
+    """Why the interval is not to be trusted blindly, in words."""
+
+    @property
+    def name(self) -> str:
+        """``task/metric[@slice]``, as rules write it."""
+        return estimate_name(self.task, self.metric, self.slice)
+
+
+class Comparison(Record):
+    """Candidate minus baseline on the same samples, paired by id."""
+
+    task: str
+    """The task's name."""
+    metric: str
+    """``metric`` or ``metric.measure``."""
+    slice: str | None
+    """``field=value``, or null for all samples."""
+    status: Literal["compared", "incomparable", "no pairs"]
+    """``incomparable`` when signatures or data sets differ."""
+    reason: str = ""
+    """Why it could not be compared."""
+    candidate: float | None = None
+    """Candidate's value on the pairs."""
+    baseline: float | None = None
+    """Baseline's value on the pairs."""
+    difference: float | None = None
+    """Candidate − baseline, in the metric's unit."""
+    interval: Interval | None = None
+    """Of the difference, at the suite's confidence."""
+    intervals: tuple[Interval, ...] = ()
+    """Of the difference, at the levels that one-sided rules read; by the method that keeps their error rates."""
+    p_value: float | None = None
+    """Two-sided, of no difference."""
+    test: str = ""
+    """``mcnemar mid-p``, ``paired t``, ``paired bootstrap`` …"""
+    pairs: int = 0
+    """Samples scored for both."""
+    unpaired: int = 0
+    """Planned samples that were not scored for both."""
+    unit: str = ""
+    """The metric's unit."""
+    better: Better = "higher"
+    """Which direction is better."""
+    warnings: tuple[str, ...] = ()
+    """Why the interval is not to be trusted blindly, in words."""
+
+    @property
+    def name(self) -> str:
+        """``task/metric[@slice]``, as rules write it."""
+        return estimate_name(self.task, self.metric, self.slice)
+
+
+def estimate_name(task: str, metric: str, slice_: str | None) -> str:
+    """Return ``task/metric`` or ``task/metric@slice``."""
+    return f"{task}/{metric}" if slice_ is None else f"{task}/{metric}@{slice_}"
+
+
+class TaskTally(Record):
+    """What happened while one task ran on one model."""
+
+    model: Literal["candidate", "baseline"]
+    """Which model."""
+    task: str
+    """The task's name."""
+    kind: str
+    """``generate``, ``multiple_choice``, ``perplexity`` …"""
+    dataset: str
+    """Digest of the data set's bytes."""
+    planned: int
+    """Samples."""
+    requests: int
+    """Requests these samples need."""
+    failures: dict[str, int] = Field(default_factory=dict)
+    """Samples that failed, by class of fault."""
+    unscored: dict[str, dict[str, int]] = Field(default_factory=dict)
+    """Metric → reason → samples that could not be graded."""
+    finish_reasons: dict[str, int] = Field(default_factory=dict)
+    """Generated answers by how they ended."""
+    prompt_tokens: int | None = None
+    """Tokens read; null where the backend does not tell."""
+    completion_tokens: int | None = None
+    """Tokens written; null where the backend does not tell."""
+    complete: bool = True
+    """Whether coverage reached the task's ``min_coverage``."""
+
+
+class ModelRecord(Record):
+    """A model as it was measured."""
+
+    name: str
+    """As the user named it."""
+    digest: str
+    """Identity of its answers."""
+    pinned: bool
+    """Whether the digest covers the weights' bytes or a stated revision."""
+    files: dict[str, str]
+    """File → SHA-256."""
+    engine: dict[str, Any]
+    """Backend, versions and arguments that can change an answer."""
+
+
+class Provenance(Record):
+    """Enough to run it again."""
+
+    suite: str
+    """Suite name."""
+    suite_version: int | str
+    """Suite version."""
+    suite_digest: str
+    """Digest of what the suite file says."""
+    models: dict[str, ModelRecord]
+    """Role → model."""
+    datasets: dict[str, str]
+    """Task → digest of the data set's bytes."""
+    seed: int
+    """Seed of everything drawn."""
+    versions: dict[str, str]
+    """Package → version of what computed the numbers."""
+
+
+class Circumstances(Record):
+    """What may differ between two runs that give the same numbers; no part of the digest."""
+
+    started: str
+    """UTC, ISO 8601."""
+    finished: str
+    """UTC, ISO 8601."""
+    command: tuple[str, ...]
+    """The command line."""
+    git_commit: str | None
+    """Commit of the suite's repository; with ``+changes`` where files differ."""
+    hardware: dict[str, Any]
+    """Processor, cores, memory, accelerators."""
+    host: dict[str, str]
+    """Operating system, Python."""
+    asked: int
+    """Requests sent in this run."""
+    reused: int
+    """Requests answered from the answer store."""
+    seconds: float
+    """Wall time."""
+    locations: dict[str, str] = Field(default_factory=dict)
+    """Role → where the model lay."""
+    engine: dict[str, Any] = Field(default_factory=dict)
+    """Role → engine arguments and reported versions that cannot change an answer (port, concurrency)."""
+
+
+class Scorecard(Record):
+    """Every estimate of a run, with all that stands behind it."""
+
+    format: Literal[1] = FORMAT
+    """Version of this format."""
+    digest: str = ""
+    """Digest of everything but ``circumstances``."""
+    provenance: Provenance
+    """Enough to run it again."""
+    estimates: tuple[Estimate, ...]
+    """Sorted by model, task, metric, slice."""
+    comparisons: tuple[Comparison, ...]
+    """Candidate against baseline."""
+    tasks: tuple[TaskTally, ...]
+    """What happened while each task ran."""
+    circumstances: Circumstances
+    """When, where and how long."""
+
+    def computed_digest(self) -> str:
+        """Return the digest that this content has."""
+        return digest(self.model_dump(mode="json", exclude={"digest", "circumstances"}))
+
+    def sealed(self) -> Scorecard:
+        """Return the scorecard with its digest filled in."""
+        return self.model_copy(update={"digest": self.computed_digest()})

@@ -1,0 +1,58 @@
+"""What a gate answered, rule by rule and as a whole."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from evalkit.records.scorecard import Interval, Record
+
+OutcomeStatus = Literal["pass", "fail", "inconclusive", "missing", "incomparable"]
+VerdictStatus = Literal["pass", "fail", "inconclusive", "incomplete"]
+
+EXIT_CODES: dict[VerdictStatus, int] = {"pass": 0, "fail": 1, "incomplete": 3, "inconclusive": 4}
+
+
+class Outcome(Record):
+    """One rule's answer on one estimate."""
+
+    gate: str
+    """The gate's name."""
+    rule: str
+    """The rule's id."""
+    estimate: str
+    """``task/metric[@slice]`` it was decided on; the rule's pattern when nothing matched."""
+    status: OutcomeStatus
+    """What the evidence says."""
+    counts_as: Literal["pass", "fail", "inconclusive", "missing"]
+    """What it counts as, after the rule's ``on_inconclusive`` and ``on_missing``."""
+    severity: Literal["block", "warn", "info"]
+    """Whether it decides the verdict."""
+    observed: float | None
+    """The value or difference decided on."""
+    interval: Interval | None
+    """The interval decided on."""
+    required: str
+    """What was required, in words: ``≥ 0.95``."""
+    reason: str
+    """Why the status is what it is, in one sentence a release manager understands."""
+    why: str = ""
+    """The rule's own reason for being."""
+
+
+class Verdict(Record):
+    """The answer of all gates together."""
+
+    format: Literal[1] = 1
+    """Version of this format."""
+    status: VerdictStatus
+    """``incomplete``: the run itself could not be completed, so nothing is decided."""
+    exit_code: int
+    """0 pass, 1 fail, 3 incomplete, 4 inconclusive."""
+    scorecard: str
+    """Digest of the scorecard decided on."""
+    gates: dict[str, str]
+    """Gate name → digest of its rules."""
+    reason: str
+    """The verdict in one sentence."""
+    outcomes: tuple[Outcome, ...]
+    """One per rule and matching estimate."""

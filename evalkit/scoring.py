@@ -1,0 +1,288 @@
+"""From completions to statistics: one table per metric, kept as the answers come in.
+
+The tables are all that estimates, comparisons and resampling need; the texts themselves go to ``samples.jsonl``
+and are let go. Memory is K floats per sample and metric.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from evalkit.errors import Problem, UsageError
+from evalkit.metrics.base import Array, Measure, Metric
+from evalkit.planning import PlannedSample
+from evalkit.records.exchange import Completion, Failure, Role, Score, Unscored
+from evalkit.records.scorecard import Counts, TaskTally
+from evalkit.records.suite import TaskSpec
+
+MAX_SLICE_VALUES = 200
+"""A field with more values than this is no slice but an identifier."""
+
+
+@dataclass(frozen=True)
+class MetricTable:
+    """One metric's statistics on one task and model."""
+
+    task: str
+    """The task's name."""
+    metric: str
+    """The metric's name as declared."""
+    signature: str
+    """The metric's signature and the task's: tables with different ones are never compared."""
+    dataset: str
+    """Digest of the data set."""
+    measures: tuple[Measure, ...]
+    """What the statistics aggregate to."""
+    sample_ids: Sequence[str]
+    """Ids of the N scored samples, in data order."""
+    stats_NK: Array
+    """Their statistics, replicates averaged per sample."""
+    binary: bool
+    """Whether one replicate was scored, so that rates are over zeros and ones."""
+    clusters: Sequence[str] | None
+    """Cluster of each scored sample; None where the task declares none."""
+    attributes: Mapping[str, Sequence[str]]
+    """Slice field → value of each scored sample."""
+    planned: Mapping[str | None, int]
+    """Slice (``field=value``, None for all) → planned samples."""
+    completed: Mapping[str | None, int]
+    """Slice → samples every request of which was answered."""
+
+    def members(self, slice_: str | None) -> np.ndarray[Any, np.dtype[np.intp]] | slice:
+        """Return the positions of a slice's scored samples."""
+        if slice_ is None:
+            return slice(None)
+        field, _, value = slice_.partition("=")
+        return np.flatnonzero(np.asarray(self.attributes[field], dtype=object) == value)
+
+    def counts(self, slice_: str | None, scored: int) -> Counts:
+        """Return what became of a slice's planned samples."""
+        planned, completed = self.planned[slice_], self.completed[slice_]
+        return Counts(
+            planned=planned,
+            completed=completed,
+            failed=planned - completed,
+            scored=scored,
+            unscored=completed - scored,
+        )
+
+
+class TaskScorer:
+    """Scores the samples of one task on one model, in data order."""
+
+    def __init__(
+        self,
+        task: TaskSpec,
+        metrics: Sequence[Metric],
+        role: Role,
+        dataset: str,
+        signature: str,
+    ) -> None:
+        self._task, self._metrics, self._role = task, tuple(metrics), role
+        self._dataset, self._signature = dataset, signature
+        self._sample_ids: list[str] = []
+        self._clusters: list[str] = []
+        self._attributes: dict[str, list[str]] = {field: [] for field in task.slices}
+        self._done = array("b")
+        self._scored: dict[str, array[int]] = {m.name: array("q") for m in self._metrics}
+        self._stats: dict[str, array[float]] = {m.name: array("d") for m in self._metrics}
+        self._failures: Counter[str] = Counter()
+        self._unscored: dict[str, Counter[str]] = {m.name: Counter() for m in self._metrics}
+        self._finish: Counter[str] = Counter()
+        self._tokens: dict[str, int | None] = {"prompt": 0, "completion": 0}
+        self._requests = 0
+        self.failed = 0
+
+    @property
+    def seen(self) -> int:
+        """How many samples have been scored or counted as failed."""
+        return len(self._sample_ids)
+
+    def add(
+        self, planned: PlannedSample, outcomes: Sequence[Completion | Failure]
+    ) -> dict[str, Any]:
+        """Score one sample and return its row for ``samples.jsonl``."""
+        sample = planned.sample
+        position = len(self._sample_ids)
+        self._sample_ids.append(sample.id)
+        if sample.cluster is not None:
+            self._clusters.append(sample.cluster)
+        for field, values in self._attributes.items():
+            values.append(sample.attributes[field])
+        self._requests += len(planned.requests)
+        completions = [o for o in outcomes if isinstance(o, Completion)]
+        for completion in completions:
+            self._tally(completion)
+        failure = _failure(planned, outcomes)
+        row = self._row(planned, outcomes)
+        self._done.append(failure is None)
+        if failure is not None:
+            self.failed += 1
+            self._failures[failure["kind"]] += 1
+            return {**row, "failed": failure}
+        scores: dict[str, Any] = {}
+        for metric in self._metrics:
+            result = _score(metric, planned, completions)
+            if isinstance(result, Unscored):
+                self._unscored[metric.name][result.reason] += 1
+                scores[metric.name] = {"unscored": result.reason}
+            else:
+                self._scored[metric.name].append(position)
+                self._stats[metric.name].extend(result.statistics)
+                scores[metric.name] = dict(zip(metric.columns, result.statistics, strict=True))
+            if result.note:
+                scores[metric.name]["note"] = result.note
+        return {**row, "scores": scores}
+
+    def _tally(self, completion: Completion) -> None:
+        if self._task.kind == "generate":
+            self._finish[completion.finish_reason] += 1
+        for key, tokens in (
+            ("prompt", completion.prompt_tokens),
+            ("completion", completion.completion_tokens),
+        ):
+            held = self._tokens[key]
+            self._tokens[key] = None if held is None or tokens is None else held + tokens
+
+    def _row(
+        self, planned: PlannedSample, outcomes: Sequence[Completion | Failure]
+    ) -> dict[str, Any]:
+        sample = planned.sample
+        row: dict[str, Any] = {"model": self._role, "task": self._task.name, "id": sample.id}
+        if sample.attributes:
+            row["slices"] = dict(sample.attributes)
+        if sample.cluster is not None:
+            row["cluster"] = sample.cluster
+        if planned.requests:
+            first = planned.requests[0]
+            if first.messages is None:
+                row["prompt"] = first.prompt
+            else:
+                row["messages"] = [{"role": m.role, "content": m.content} for m in first.messages]
+        if sample.choices:
+            row["choices"] = list(sample.choices)
+        if self._task.kind != "perplexity":
+            row["targets"] = list(sample.targets)
+        row["answers"] = [_answer(outcome) for outcome in outcomes]
+        return row
+
+    def tally(self) -> TaskTally:
+        """Return what happened, after the last sample."""
+        planned = self.seen
+        worst = min((len(self._scored[m.name]) for m in self._metrics), default=0)
+        return TaskTally(
+            model=self._role,
+            task=self._task.name,
+            kind=self._task.kind,
+            dataset=self._dataset,
+            planned=planned,
+            requests=self._requests,
+            failures=dict(sorted(self._failures.items())),
+            unscored={m: dict(sorted(c.items())) for m, c in sorted(self._unscored.items()) if c},
+            finish_reasons=dict(sorted(self._finish.items())),
+            prompt_tokens=self._tokens["prompt"],
+            completion_tokens=self._tokens["completion"],
+            complete=planned > 0 and worst >= self._task.min_coverage * planned,
+        )
+
+    def tables(self) -> list[MetricTable]:
+        """Return one table per metric, after the last sample."""
+        planned, completed = self._slice_counts()
+        tables = []
+        for metric in self._metrics:
+            positions = np.frombuffer(self._scored[metric.name], dtype=np.int64)
+            stats = np.frombuffer(self._stats[metric.name], dtype=np.float64)
+            replicates = getattr(getattr(self._task, "decoding", None), "replicates", 1)
+            tables.append(
+                MetricTable(
+                    task=self._task.name,
+                    metric=metric.name,
+                    signature=f"{metric.signature}|{self._signature}",
+                    dataset=self._dataset,
+                    measures=metric.measures,
+                    sample_ids=[self._sample_ids[i] for i in positions],
+                    stats_NK=stats.reshape(len(positions), len(metric.columns)),
+                    binary=replicates == 1,
+                    clusters=[self._clusters[i] for i in positions] if self._task.cluster else None,
+                    attributes={
+                        field: [values[i] for i in positions]
+                        for field, values in self._attributes.items()
+                    },
+                    planned=planned,
+                    completed=completed,
+                )
+            )
+        return tables
+
+    def _slice_counts(self) -> tuple[dict[str | None, int], dict[str | None, int]]:
+        planned: dict[str | None, int] = {None: self.seen}
+        completed: dict[str | None, int] = {None: sum(self._done)}
+        for field, values in self._attributes.items():
+            names = Counter(values)
+            if len(names) > MAX_SLICE_VALUES:
+                raise UsageError(
+                    [
+                        Problem(
+                            self._task.name,
+                            None,
+                            f"slices.{field}",
+                            f"the field has {len(names)} values",
+                            f"at most {MAX_SLICE_VALUES}; is it an identifier?",
+                        )
+                    ]
+                )
+            done = Counter(value for value, ok in zip(values, self._done, strict=True) if ok)
+            for value in sorted(names):
+                planned[f"{field}={value}"] = names[value]
+                completed[f"{field}={value}"] = done[value]
+        return planned, completed
+
+
+def _failure(
+    planned: PlannedSample, outcomes: Sequence[Completion | Failure]
+) -> dict[str, Any] | None:
+    if planned.problem:
+        return {"kind": "bad_sample", "message": planned.problem}
+    failure = next((o for o in outcomes if isinstance(o, Failure)), None)
+    if failure is None:
+        return None
+    return {"kind": failure.kind, "message": failure.message, "attempts": failure.attempts}
+
+
+def _answer(outcome: Completion | Failure) -> dict[str, Any]:
+    if isinstance(outcome, Failure):
+        return {"failed": outcome.kind}
+    if outcome.logprobs is None:
+        return {"text": outcome.text, "finish_reason": outcome.finish_reason}
+    return {"logprob": sum(outcome.logprobs), "tokens": len(outcome.logprobs)}
+
+
+def _score(
+    metric: Metric, planned: PlannedSample, completions: Sequence[Completion]
+) -> Score | Unscored:
+    """Score each replicate and average the statistics; one ungradable replicate makes the sample unscored."""
+    width = planned.per_replicate
+    scores = []
+    for start in range(0, len(completions), width):
+        try:
+            result = metric.score(planned.sample, completions[start : start + width])
+        except Exception as error:  # a metric may be a plug-in's code
+            return Unscored("the metric failed", f"{type(error).__name__}: {error}")
+        if isinstance(result, Unscored):
+            return result
+        if len(result.statistics) != len(metric.columns) or not all(
+            map(isfinite, result.statistics)
+        ):
+            return Unscored("the metric gave no finite statistics", str(result.statistics))
+        scores.append(result)
+    if len(scores) == 1:
+        return scores[0]
+    columns = zip(*(s.statistics for s in scores), strict=True)
+    return Score(tuple(sum(column) / len(scores) for column in columns), scores[0].note)

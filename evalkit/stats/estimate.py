@@ -1,0 +1,148 @@
+"""Which interval fits which measure: a value with its interval and warnings for one set of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+
+from evalkit.records.scorecard import Interval
+from evalkit.stats.intervals import (
+    Array,
+    Bounds,
+    Codes,
+    Kind,
+    bounded_interval,
+    cluster_interval,
+    t_interval,
+    warnings_for,
+    wilson_interval,
+)
+from evalkit.stats.resampling import FromSums, Resampler, bootstrap_intervals
+
+UNIT_BOUNDS: Mapping[str, Bounds] = MappingProxyType(
+    {"fraction": (0.0, 1.0), "points": (0.0, 100.0)}
+)
+"""Units whose values lie between known ends, so that an interval can be given even where values show no spread."""
+
+
+class Aggregate(Protocol):
+    """What is asked of a measure: its kind decides the interval."""
+
+    @property
+    def kind(self) -> Kind:
+        """``rate``, ``mean`` or ``corpus``."""
+
+    @property
+    def column(self) -> int:
+        """The statistic that a rate or mean averages."""
+
+    @property
+    def from_sums(self) -> FromSums:
+        """The aggregate of sets of samples from their sums and sizes."""
+
+    @property
+    def unit(self) -> str:
+        """``fraction``, ``points`` …"""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimated:
+    """A measure's value on a set of samples."""
+
+    value: float | None
+    """None where the samples give none."""
+    interval: Interval | None
+    """None where it cannot be estimated."""
+    warnings: tuple[str, ...]
+    """Why the interval is not to be trusted blindly, in words."""
+
+
+def estimate(
+    measure: Aggregate,
+    stats_NK: Array,
+    *,
+    level: float,
+    binary: bool,
+    clusters_N: Codes | None = None,
+    resampler: Resampler | None = None,
+    rows_N: Codes | slice | None = None,
+) -> Estimated:
+    """Return the value of a measure on N samples with the interval its kind asks for.
+
+    A rate over zeros and ones (``binary``) gets Wilson's interval; a rate over averaged replicates and a mean get t;
+    both get CR1 with t(C − 1) where ``clusters_N`` (from ``cluster_codes``) are given, and stay within the unit's
+    bounds. A corpus measure gets BCa or percentile intervals from the task's ``resampler``, which must be given for it;
+    ``rows_N`` are the samples' positions among those the resampler was made for (None: all, in its order).
+    """
+    n = len(stats_NK)
+    if n == 0:
+        return Estimated(None, None, ())
+    clusters_N, clusters = real_clusters(clusters_N)
+    if measure.kind == "corpus":
+        assert resampler is not None, "a corpus measure is resampled"
+        return _corpus(measure, stats_NK, level, clusters, resampler, rows_N)
+    values_N = stats_NK[:, measure.column]
+    value = float(values_N.mean())
+    bounds = bounds_of(measure.unit, values_N)
+    interval: Interval | None
+    if clusters_N is not None:
+        interval = cluster_interval(values_N, clusters_N, level, bounds)
+    elif measure.kind == "rate" and binary:
+        interval = wilson_interval(float(values_N.sum()), n, level)
+    else:
+        interval = t_interval(values_N, level, bounds)
+    successes = float(values_N.sum()) if measure.kind == "rate" else None
+    return Estimated(
+        value, interval, warnings_for(measure.kind, n, successes=successes, clusters=clusters)
+    )
+
+
+def _corpus(
+    measure: Aggregate,
+    stats_NK: Array,
+    level: float,
+    clusters: int | None,
+    resampler: Resampler,
+    rows_N: Codes | slice | None,
+) -> Estimated:
+    sums = resampler.unit_sums(stats_NK, rows_N)
+    value = sums.total(measure.from_sums)
+    if not np.isfinite(value):
+        return Estimated(None, None, ())
+    warnings = warnings_for("corpus", len(stats_NK), clusters=clusters)
+    if len(sums.units_U) < 2:
+        return Estimated(value, None, warnings)
+    values_B = measure.from_sums(*resampler.resample(sums))
+    intervals = bootstrap_intervals(values_B, value, sums.jackknife(measure.from_sums), (level,))
+    if intervals:
+        return Estimated(value, intervals[0], warnings)
+    if not np.isfinite(values_B).all():
+        share = float(np.mean(~np.isfinite(values_B)))
+        warnings += (f"{share:.0%} of the resamples have no value: no interval can be given",)
+        return Estimated(value, None, warnings)
+    interval = bounded_interval(value, len(sums.units_U), level, UNIT_BOUNDS.get(measure.unit))
+    if interval is None:
+        warnings += ("every resample gives the same value: no interval can be given",)
+    return Estimated(value, interval, warnings)
+
+
+def real_clusters(clusters_N: Codes | None) -> tuple[Codes | None, int | None]:
+    """Return the clusters and how many there are; (None, None) where each sample is one of its own."""
+    if clusters_N is None:
+        return None, None
+    count = int(np.count_nonzero(np.bincount(clusters_N))) if len(clusters_N) else 0
+    if count == len(clusters_N) and count > 1:
+        return None, None
+    return clusters_N, count
+
+
+def bounds_of(unit: str, values_N: Array) -> Bounds | None:
+    """Return the ends a unit sets to its values; None where it sets none or the values do not keep to them."""
+    bounds = UNIT_BOUNDS.get(unit)
+    if bounds is None or values_N.min() < bounds[0] or values_N.max() > bounds[1]:
+        return None
+    return bounds

@@ -1,0 +1,262 @@
+"""Run folders: where one run's results lie, written so that a kill at any moment never leaves a mixture of two runs.
+
+::
+
+    OUT/<name>/
+        .lock            held while a run writes here; free again as soon as its process ends, however it ends
+        run.json         written first: when it was started, by which command, and its salt
+        samples.jsonl    every sample with its answer and scores
+        verdict.json     what the gates answered
+        scorecard.json   written last: a folder with a scorecard is a finished run, one without is incomplete
+
+Every file appears whole or not at all: it is written beside its place, made durable, then renamed. What an earlier
+run left is removed before a new one begins, the verdict first.
+
+The *salt* serves models whose bytes cannot be seen. It goes into the identity of their answers, so that these serve
+one run alone; it stays the same while the run is incomplete, so that the same command resumes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Final, Self, TypeVar
+
+import orjson
+from pydantic import ValidationError
+
+from evalkit.errors import Problem, RunError, UsageError
+from evalkit.records.scorecard import Record, Scorecard
+from evalkit.records.verdict import Verdict
+from evalkit.store.durable import disk_error, disk_errors, replacing, write_bytes
+
+_SCORECARD: Final = "scorecard.json"
+_VERDICT: Final = "verdict.json"
+_SAMPLES: Final = "samples.jsonl"
+_RUN: Final = "run.json"
+_RESULTS: Final = (
+    _VERDICT,
+    _SCORECARD,
+    "report.html",
+    "junit.xml",
+    "summary.md",
+    _SAMPLES,
+)
+"""What a run leaves, in the order in which it is removed: without a scorecard the rest is known to be incomplete."""
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+class RunFolder:
+    """A run's folder, held by this process until ``close``; a context manager that closes itself."""
+
+    def __init__(self, path: Path, lock: IO[str], command: Sequence[str]) -> None:
+        """Begin a run in a folder whose lock is held; use ``create``."""
+        self.path = path
+        """The folder."""
+        self._lock = lock
+        self.salt = self._kept_salt() or secrets.token_hex(16)
+        """Random, and the same again when an incomplete run is resumed."""
+        state = {
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": list(command),
+            "salt": self.salt,
+        }
+        write_bytes(path / _RUN, _document(state))
+        with disk_errors(path):
+            for name in _RESULTS:
+                (path / name).unlink(missing_ok=True)
+
+    @classmethod
+    def create(
+        cls,
+        out: Path,
+        name: str,
+        *,
+        fresh_if_finished: bool = False,
+        command: Sequence[str] | None = None,
+    ) -> RunFolder:
+        """Return ``out/name``, locked, with nothing in it of an earlier run but the salt of an incomplete one.
+
+        A finished run there is replaced; with ``fresh_if_finished`` it is kept, and the new run goes to the first of
+        ``name-2``, ``name-3`` … that holds none. ``command`` is this process's command line if not given. Raises
+        RunError when another process writes there or the disk refuses.
+        """
+        for number in itertools.count(1):
+            path = out / (name if number == 1 else f"{name}-{number}")
+            lock = _locked(path)
+            try:
+                if not (fresh_if_finished and (path / _SCORECARD).exists()):
+                    return cls(path, lock, sys.argv if command is None else command)
+            except BaseException:
+                lock.close()
+                raise
+            lock.close()
+        raise AssertionError("there is always another number")
+
+    def _kept_salt(self) -> str | None:
+        """Return the salt of the incomplete run in this folder; None where there is none."""
+        file = self.path / _RUN
+        if (self.path / _SCORECARD).exists() or not file.exists():
+            return None
+        try:
+            with disk_errors(file):
+                salt = json.loads(file.read_bytes())["salt"]
+            if isinstance(salt, str) and salt:
+                return salt
+        except (ValueError, KeyError, TypeError):
+            pass
+        raise RunError(f"{file} is damaged", "remove the folder; the run then starts anew")
+
+    @contextmanager
+    def write_samples(self) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+        """Yield a function that appends one row to ``samples.jsonl``, which appears when the block ends well.
+
+        Rows keep the order of their keys; numbers are the shortest that read back the same.
+        """
+        path = self.path / _SAMPLES
+        with replacing(path) as file:
+
+            def write(row: Mapping[str, Any]) -> None:
+                line = _line(row)
+                try:
+                    file.write(line)
+                except OSError as error:
+                    raise disk_error(path, error) from error
+
+            yield write
+
+    def write_verdict(self, verdict: Verdict) -> None:
+        """Write ``verdict.json``."""
+        write_verdict(self.path, verdict)
+
+    def write_scorecard(self, scorecard: Scorecard) -> None:
+        """Write ``scorecard.json``, last of all: from now on the run is finished. The scorecard must be sealed."""
+        assert scorecard.digest == scorecard.computed_digest(), "the scorecard is not sealed"
+        write_bytes(self.path / _SCORECARD, _document(scorecard.model_dump(mode="json")))
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a report as UTF-8 under a plain file name."""
+        inside = (self.path / name).resolve().parent == self.path.resolve()
+        assert inside, f"{name!r} is no plain file name"
+        write_bytes(self.path / name, text.encode("utf-8", "replace"))
+
+    def close(self) -> None:
+        """Let others write here."""
+        self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def write_verdict(folder: Path, verdict: Verdict) -> None:
+    """Write ``verdict.json`` into a run's folder. Raises RunError when the disk refuses."""
+    write_bytes(folder / _VERDICT, _document(verdict.model_dump(mode="json")))
+
+
+def read_scorecard(path: Path) -> Scorecard:
+    """Return the scorecard in a run's folder or file.
+
+    Raises UsageError when there is none, when it is no scorecard, or when it was changed after it was written.
+    """
+    file = path / _SCORECARD if path.is_dir() else path
+    scorecard = _read(file, Scorecard)
+    if scorecard.digest != scorecard.computed_digest():
+        message = "the scorecard was changed after it was written"
+        raise UsageError([Problem(str(file), None, "digest", message)])
+    return scorecard
+
+
+def read_verdict(path: Path) -> Verdict:
+    """Return the verdict in a run's folder or file. Raises UsageError when there is none or it is no verdict."""
+    return _read(path / _VERDICT if path.is_dir() else path, Verdict)
+
+
+def _read(file: Path, record: type[AnyRecord]) -> AnyRecord:
+    def wrong(message: str, key: str = "", line: int | None = None, allowed: str = "") -> Problem:
+        return Problem(str(file), line, key, message, allowed)
+
+    try:
+        content = json.loads(file.read_bytes(), parse_constant=_refuse)
+    except FileNotFoundError:
+        message = "there is no such file: this is no run's folder"
+        if (file.parent / _RUN).exists() and not (file.parent / _SCORECARD).exists():
+            message = "there is no such file yet: the run is not finished; its command resumes it"
+        raise UsageError([wrong(message)]) from None
+    except OSError as error:
+        message = f"{file} cannot be read: {error.strerror}"
+        raise RunError(message, "check its permissions") from error
+    except json.JSONDecodeError as error:
+        raise UsageError([wrong(f"not JSON: {error.msg}", line=error.lineno)]) from error
+    except ValueError as error:  # not UTF-8, or NaN
+        raise UsageError([wrong(f"not JSON: {error}")]) from error
+    written = content.get("format") if isinstance(content, dict) else None
+    known = record.model_fields["format"].default
+    if isinstance(written, int) and written > known:
+        message = f"format {written} was written by a newer evalkit; update evalkit to read it"
+        raise UsageError([wrong(message, "format", allowed=str(known))])
+    try:
+        return record.model_validate(content)
+    except ValidationError as error:
+        raise UsageError(
+            [wrong(each["msg"], _key_path(each["loc"])) for each in error.errors()]
+        ) from error
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
+
+
+def _key_path(place: Sequence[str | int]) -> str:
+    """Return ``tasks[0].counts`` for ``("tasks", 0, "counts")``."""
+    return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place).removeprefix(".")
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError:  # a lone surrogate in a model's answer: escape it
+        return json.dumps(row, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _document(value: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError:
+        return json.dumps(value, allow_nan=False, indent=2).encode() + b"\n"
+
+
+def _locked(path: Path) -> IO[str]:
+    """Return the folder's lock file, made and held; the lock ends with the file or the process."""
+    with disk_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / ".lock").open("a+", encoding="ascii")
+    if sys.platform == "win32":
+        return lock
+    import fcntl
+
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        advice = "wait for it to end, or write elsewhere with --out"
+        raise RunError(f"another evalkit run is writing {path}", advice) from None
+    except OSError as error:
+        lock.close()
+        raise disk_error(path, error) from error
+    return lock

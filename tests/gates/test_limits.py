@@ -1,0 +1,207 @@
+"""Floors, ceilings and coverage: three answers, in sentences, with missing samples counted against the rule."""
+
+from __future__ import annotations
+
+import pytest
+from gate_evidence import counts, decide, estimate, interval, rate
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from evalkit.registry import find
+from evalkit.stats.intervals import wilson_interval
+
+BEST_FIRST = ["pass", "inconclusive", "fail"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "ends", "status"),
+    [
+        ("at_least", {"value": 0.5}, (0.5, 0.6), "pass"),
+        ("at_least", {"value": 0.5}, (0.4, 0.6), "inconclusive"),
+        ("at_least", {"value": 0.5}, (0.4, 0.5), "inconclusive"),
+        ("at_least", {"value": 0.5}, (0.3, 0.49), "fail"),
+        ("at_most", {"value": 0.5}, (0.4, 0.5), "pass"),
+        ("at_most", {"value": 0.5}, (0.4, 0.6), "inconclusive"),
+        ("at_most", {"value": 0.5}, (0.51, 0.6), "fail"),
+        ("inside", {"low": 0.4, "high": 0.6}, (0.4, 0.6), "pass"),
+        ("inside", {"low": 0.4, "high": 0.6}, (0.3, 0.5), "inconclusive"),
+        ("inside", {"low": 0.4, "high": 0.6}, (0.3, 0.7), "inconclusive"),
+        ("inside", {"low": 0.4, "high": 0.6}, (0.61, 0.7), "fail"),
+        ("inside", {"low": 0.4, "high": 0.6}, (0.1, 0.39), "fail"),
+    ],
+)
+def test_the_whole_interval_decides(name, options, ends, status):
+    held = estimate(sum(ends) / 2, interval(*ends), counts(100))
+    assert decide(name, held, **options).status == status
+
+
+def test_a_pass_is_told_in_one_sentence():
+    decision = decide("at_least", rate(294, 300), value=0.95)
+    assert decision.status == "pass"
+    assert decision.reason == (
+        "extract/valid is 0.980 (95 % interval 0.957 to 0.991), wholly at or above 0.95"
+    )
+    assert decision.observed == 0.98
+    assert decision.interval == wilson_interval(294, 300, 0.95)
+
+
+def test_a_fail_is_told_in_one_sentence():
+    assert decide("at_least", rate(200, 300), value=0.95).reason == (
+        "extract/valid is 0.667 (95 % interval 0.612 to 0.718), wholly below 0.95"
+    )
+
+
+def test_an_undecided_rule_says_how_many_samples_it_needs():
+    decision = decide("at_least", rate(288, 300), value=0.95)
+    # Wilson's interval around .96 excludes .95 from 1.96²·.95·.05/.01² = 1,825 samples on.
+    assert decision.reason == (
+        "extract/valid is 0.960 (95 % interval 0.931 to 0.977), which straddles 0.95: "
+        "at this value it needs about 1,820 samples; you have 300"
+    )
+    interval_then = wilson_interval(0.96 * 1825, 1825, 0.95)
+    assert interval_then is not None
+    assert interval_then.low == pytest.approx(0.95, abs=1e-4)
+
+
+def test_a_means_need_follows_from_the_width_of_its_interval():
+    held = estimate(0.52, interval(0.48, 0.56), counts(100), kind="mean")
+    assert "needs about 400 samples; you have 100" in decide("at_least", held, value=0.5).reason
+
+
+def test_a_value_on_its_limit_needs_no_number_of_samples():
+    reason = decide("at_least", rate(285, 300), value=0.95).reason
+    assert reason.endswith(
+        "the value is so close to it that no number of samples would decide; you have 300"
+    )
+
+
+def test_numbers_that_decide_are_never_shown_alike():
+    held = estimate(0.96, interval(0.95004, 0.97), counts(10_000))
+    assert "0.95004 to 0.97000" in decide("at_least", held, value=0.95).reason
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "status", "counted"),
+    [("at_least", 0.95, "inconclusive", 0), ("at_most", 0.05, "inconclusive", 1)],
+)
+def test_samples_without_a_score_count_against_a_rate(name, value, status, counted):
+    right = 291 if name == "at_least" else 3
+    decision = decide(name, rate(right, 294, planned=300), value=value)
+    worst = wilson_interval(right + 6 * counted, 300, 0.95)
+    assert decision.interval == worst
+    assert decision.status == status
+    assert (
+        f"on 294 of 300 samples; with the 6 that have no score counted as {counted} it is"
+        in decision.reason
+    )
+    assert decide(name, rate(right, 294), value=value).status == "pass"
+
+
+def test_samples_without_a_score_count_against_a_mean_of_fractions_by_manskis_bounds():
+    held = estimate(0.9, interval(0.88, 0.92), counts(200, 150), kind="mean")
+    decision = decide("at_least", held, value=0.7)
+    assert decision.observed == pytest.approx(0.675)
+    assert decision.interval is not None
+    assert (decision.interval.low, decision.interval.high) == pytest.approx((0.66, 0.69))
+    assert decision.status == "fail"
+    ceiling = decide("at_most", held, value=0.95)
+    assert ceiling.interval is not None
+    assert (ceiling.interval.low, ceiling.interval.high) == pytest.approx((0.91, 0.94))
+
+
+def test_samples_without_a_score_are_named_where_they_cannot_be_bounded():
+    held = estimate(30.0, interval(28, 32), counts(200, 150), kind="corpus", unit="points")
+    assert decide("at_least", held, value=25).reason == (
+        "extract/valid is 30.000 (95 % interval 28.000 to 32.000), wholly at or above 25; "
+        "50 of 200 samples have no score and are left out"
+    )
+
+
+def test_inside_takes_the_worse_case_for_each_limit():
+    held = rate(90, 180, planned=200)
+    assert decide("inside", rate(90, 180), low=0.42, high=0.58).status == "pass"
+    assert decide("inside", held, low=0.42, high=0.58).status == "inconclusive"
+
+
+def test_nothing_scored_is_missing_and_no_interval_is_undecided():
+    nothing = estimate(None, None, counts(40, 0, failed=30))
+    decision = decide("at_least", nothing, value=0.5)
+    assert (decision.status, decision.observed) == ("missing", None)
+    assert decision.reason == (
+        "extract/valid has no value: of 40 samples 30 failed and 10 could not be graded"
+    )
+    bare = estimate(0.9, None, counts(1), warnings=("only 1 sample: no interval can be given",))
+    assert decide("at_least", bare, value=0.5).status == "inconclusive"
+    assert "only 1 sample" in decide("at_least", bare, value=0.5).reason
+
+
+def test_coverage_is_counted_so_it_has_two_answers():
+    held = rate(90, 95, planned=100)
+    low, enough = (decide("coverage_at_least", held, value=v) for v in (0.96, 0.95))
+    assert (low.status, enough.status) == ("fail", "pass")
+    assert low.reason == (
+        "extract/valid is scored on 95 of 100 samples: coverage 0.950, below 0.96"
+    )
+    assert low.observed == 0.95
+    nothing = estimate(None, None, counts(40, 0))
+    assert decide("coverage_at_least", nothing, value=0.5).status == "fail"
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("at_least", {}),
+        ("at_least", {"value": "high"}),
+        ("at_least", {"value": float("nan")}),
+        ("at_least", {"value": 1, "margin": 2}),
+        ("inside", {"low": 0.6, "high": 0.4}),
+        ("coverage_at_least", {"value": 95}),
+    ],
+)
+def test_wrong_options_are_refused(name, options):
+    with pytest.raises(ValidationError):
+        find("condition", name).make.Options.model_validate(options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("at_least", {"value": 0.95}, "≥ 0.95"),
+        ("at_most", {"value": 40}, "≤ 40"),
+        ("inside", {"low": -0.1, "high": 0.1}, "≥ −0.1 and ≤ 0.1"),
+        ("coverage_at_least", {"value": 0.99}, "coverage ≥ 0.99"),
+    ],
+)
+def test_what_is_required_is_said_in_words(name, options, words):
+    make = find("condition", name).make
+    assert make(make.Options(**options)).required == words
+
+
+@given(st.integers(0, 300), st.floats(0.05, 0.99))
+def test_doubling_the_failures_never_helps(wrong, value):
+    once = decide("at_least", rate(300 - wrong, 300), value=value).status
+    twice = decide("at_least", rate(max(300 - 2 * wrong, 0), 300), value=value).status
+    assert BEST_FIRST.index(twice) >= BEST_FIRST.index(once)
+
+
+@given(st.integers(0, 300), st.floats(0, 1), st.floats(0, 1))
+def test_a_stricter_value_never_helps(right, one, other):
+    loose, strict = sorted((one, other))
+    held = rate(right, 300)
+    floors = [decide("at_least", held, value=v).status for v in (loose, strict)]
+    ceilings = [decide("at_most", held, value=v).status for v in (strict, loose)]
+    for first, second in (floors, ceilings):
+        assert BEST_FIRST.index(second) >= BEST_FIRST.index(first)
+
+
+@given(st.data(), st.integers(1, 200), st.integers(0, 200), st.floats(0.05, 0.99))
+def test_answers_that_vanish_never_help(data, right, wrong, value):
+    lost_right = data.draw(st.integers(0, right - 1))
+    lost_wrong = data.draw(st.integers(0, wrong))
+    scored, planned = right + wrong - lost_right - lost_wrong, right + wrong
+    whole = decide("at_least", rate(right, planned), value=value)
+    partial = decide("at_least", rate(right - lost_right, scored, planned), value=value)
+    assert BEST_FIRST.index(partial.status) >= BEST_FIRST.index(whole.status)
+    if not lost_right:
+        assert partial.interval == whole.interval

@@ -1,0 +1,177 @@
+"""Loading gate files, and whether their rules can match what a suite yields."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from loader_goldens import assert_golden
+
+from evalkit.errors import UsageError
+from evalkit.gates.evaluate import matching
+from evalkit.identity import digest
+from evalkit.loaders.gate_fit import check_gates_against_suite
+from evalkit.loaders.gates import load_gate
+from evalkit.records.suite import GateSpec, SuiteSpec
+
+MISTAKES = Path(__file__).parent / "many_mistakes"
+
+
+@pytest.fixture
+def gate(tmp_path):
+    def gate(*rules: str) -> GateSpec:
+        path = tmp_path / "gate.yaml"
+        path.write_text("gate: g\nrules:\n" + "".join(f"  - {rule}\n" for rule in rules))
+        return load_gate(path)
+
+    return gate
+
+
+@pytest.fixture
+def problems(gate, tmp_path):
+    def problems(*rules: str) -> list[str]:
+        with pytest.raises(UsageError) as caught:
+            gate(*rules)
+        return [str(p).replace(f"{tmp_path}/", "") for p in caught.value.problems]
+
+    return problems
+
+
+def test_a_gate_full_of_mistakes_tells_them_all_at_once(monkeypatch):
+    monkeypatch.chdir(MISTAKES)
+    with pytest.raises(UsageError) as caught:
+        load_gate(Path("gate.yaml"))
+    assert_golden(MISTAKES / "gate.txt", f"{caught.value}\n")
+
+
+def test_a_conditions_own_keys_stand_beside_the_common_ones(gate):
+    (rule,) = gate(
+        "{id: a, estimate: t/m, require: no_worse_than, margin: 0.02, severity: warn}"
+    ).rules
+    assert rule.options == {"margin": 0.02}
+    assert rule.severity == "warn"
+    assert rule.on_inconclusive == "inconclusive"
+
+
+def test_a_loaded_gate_has_the_digest_of_what_it_says_and_not_of_where(gate):
+    loaded = gate("{id: a, estimate: t/m, require: at_least, value: 1}")
+    declared = GateSpec.model_validate(loaded.model_dump())
+    assert digest(loaded.model_dump(mode="json")) == digest(declared.model_dump(mode="json"))
+
+
+KEYS = "id, estimate, require, severity, on_inconclusive, on_missing, why, value"
+
+# the rule's keys beside its id, key, message
+WRONG = [
+    ("estimate: t/m, require: at_least", "value",
+        "the key is missing; allowed: The least allowed value, in the metric's unit"),
+    ("estimate: t/m, require: at_least, value: 1, margin: 2", "margin", f"unknown key; allowed: {KEYS}"),
+    ("estimate: t/m, require: at_least, value: yes", "value", 'found the text "yes"; allowed: a number'),
+    ("estimate: m, require: at_least, value: 1", "estimate",
+        "'m' names no metric; allowed: task/metric, task/metric.measure, task/metric@field=value"),
+    ("estimate: m@a/b=c, require: at_least, value: 1", "estimate",
+        "'m@a/b=c' names no metric; allowed: task/metric, task/metric.measure, task/metric@field=value"),
+    ("estimate: t/m, require: [at_least], value: 1", "require", "found a list of 1; allowed: a text"),
+    ("estimate: t/m, require: at_least, value: 1, options: {}", "options", f"unknown key; allowed: {KEYS}"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("keys", "key", "message"), WRONG)
+def test_a_single_mistake_gives_one_message(problems, keys, key, message):
+    assert problems(f"{{id: a, {keys}}}") == [f"gate.yaml:3: rules[0].{key}: {message}"]
+
+
+def test_a_gate_without_rules_is_refused(tmp_path):
+    path = tmp_path / "gate.yaml"
+    path.write_text("gate: g\nrules: []\n")
+    with pytest.raises(UsageError, match="rules: found a list of 0; allowed: at least 1 of them"):
+        load_gate(path)
+
+
+# --- gates against a suite -------------------------------------------------------------------------------------
+
+SUITE = SuiteSpec.model_validate(
+    {
+        "suite": "s",
+        "version": 1,
+        "tasks": [
+            {
+                "name": "extract",
+                "kind": "generate",
+                "dataset": {"path": "x.jsonl"},
+                "prompt": "x",
+                "target": "y",
+                "slices": ["region", "lang"],
+                "metrics": [
+                    {"name": "exact_match"},
+                    {"name": "json_schema", "options": {"schema": True}},
+                    {"name": "rouge", "options": {"variants": ["rougeL"]}},
+                ],
+            },
+            {"name": "fluency", "kind": "perplexity", "dataset": {"path": "x.jsonl"}, "text": "x"},
+        ],
+    }
+)
+
+FITTING = [
+    "extract/exact_match", "extract/json_schema.valid", "extract/json_schema.*", "extract/rouge.rougeL", "*/*", "*",
+    "extract/*@region=*", "extract/exact_match@region=north", "*/exact_match@lang=pt=br", "extract/*@*",
+    "extract/exact_match@reg*", "extract/exact_match@*=north", "fluency/perplexity.*",
+]  # fmt: skip
+
+
+def rule(estimate: str) -> GateSpec:
+    rules = ({"id": "a", "estimate": estimate, "require": "at_least", "options": {"value": 1}},)
+    return GateSpec.model_validate({"gate": "g", "rules": rules})
+
+
+@pytest.mark.parametrize("estimate", FITTING)
+def test_a_rule_that_can_match_an_estimate_fits(estimate):
+    assert check_gates_against_suite(SUITE, [rule(estimate)]) == []
+
+
+NO = "no estimate of this suite is named"
+NOT_FITTING = [
+    ("extract/exact_mach", f"{NO} 'extract/exact_mach'", "extract/exact_match"),
+    ("extrct/exact_match@region=*", f"{NO} 'extrct/exact_match'", "extract/exact_match@region=*"),
+    ("extract/json_schema", f"{NO} 'extract/json_schema'", "extract/json_schema.valid"),
+    ("extract/[e]xact_match", f"{NO} 'extract/[e]xact_match'", "extract/exact_match"),
+    ("extract/rouge.rougeL@regions=a", "'extract/rouge.rougeL' is not sliced by 'regions'",
+        "extract/rouge.rougeL@region=a"),
+    ("extract/exact_match@region", "'extract/exact_match' is not sliced by 'region'", "extract/exact_match@region=*"),
+    ("fluency/*@region=*", "'fluency/*' is not sliced by 'region'", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("estimate", "message", "nearest"), NOT_FITTING)
+def test_a_rule_that_can_match_nothing_is_told_with_the_nearest_name(estimate, message, nearest):
+    (problem,) = check_gates_against_suite(SUITE, [rule(estimate)])
+    assert (problem.message, problem.nearest) == (message, nearest)
+    assert problem.allowed
+
+
+@pytest.mark.parametrize("estimate", FITTING)
+def test_what_fits_is_what_the_gate_will_match(estimate):
+    slices = ["", "@region=north", "@lang=pt=br"]
+    names = [
+        f"extract/{m}{s}"
+        for m in ("exact_match", "json_schema.valid", "rouge.rougeL")
+        for s in slices
+    ]
+    assert matching(estimate, [*names, "fluency/perplexity.bits_per_byte"])
+
+
+def test_a_misfit_is_told_with_the_line_of_its_rule(tmp_path):
+    path = tmp_path / "gate.yaml"
+    path.write_text(
+        "gate: g\nrules:\n  - id: a\n    require: at_least\n    estimate: extract/exact\n    value: 1\n"
+    )
+    (problem,) = check_gates_against_suite(SUITE, [load_gate(path)])
+    assert (problem.file, problem.line, problem.key) == (str(path), 5, "rules[0].estimate")
+
+
+def test_the_quickstart_gate_fits_its_suite(root):
+    from evalkit.loaders.suites import load_suite
+
+    suite = load_suite(root / "suites" / "quickstart" / "suite.yaml").spec
+    assert check_gates_against_suite(suite, [load_gate(root / "gates" / "quickstart.yaml")]) == []

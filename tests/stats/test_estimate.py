@@ -1,0 +1,131 @@
+"""Which interval a measure gets, and what happens where there is little to estimate from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from evalkit.metrics.base import corpus, mean, rate, ratio
+from evalkit.stats.estimate import estimate
+from evalkit.stats.intervals import (
+    cluster_codes,
+    cluster_interval,
+    t_interval,
+    wilson_interval,
+)
+from evalkit.stats.resampling import Resampler
+
+RATE = rate("", column=0)
+MEAN = mean("", column=0)
+WORDS = mean("", column=0, unit="words")
+MICRO = corpus("", lambda s, n: ratio(s[..., 0], s[..., 1]), unit="fraction")
+NATS = corpus("", lambda s, n: ratio(s[..., 0], s[..., 1]), unit="nats/byte")
+
+
+def column(values):
+    return np.asarray(values, dtype=float)[:, None]
+
+
+def found(measure, stats, *, binary=False, clusters=None):
+    resampler = Resampler(
+        [f"s{i:05d}" for i in range(len(stats))], np.random.default_rng(0), clusters
+    )
+    return estimate(
+        measure, stats, level=0.95, binary=binary, clusters_N=clusters, resampler=resampler
+    )
+
+
+def test_zeros_and_ones_get_wilsons_interval():
+    result = found(RATE, column([1] * 90 + [0] * 30), binary=True)
+    assert result.value == 0.75
+    assert result.interval == wilson_interval(90, 120, 0.95)
+    assert result.warnings == ()
+
+
+def test_a_rate_over_averaged_replicates_gets_t_within_0_and_1():
+    values = np.array([1.0] * 40 + [0.5] * 2)
+    result = found(RATE, column(values))
+    assert result.interval == t_interval(values, 0.95, (0.0, 1.0))
+    assert result.interval is not None
+    assert (result.interval.method, result.interval.high) == ("t", 1.0)
+
+
+def test_clusters_widen_a_rate_and_keep_it_within_0_and_1():
+    values = np.repeat([1.0] * 24 + [0.0], 8)
+    clusters = cluster_codes(np.repeat(np.arange(25), 8))
+    result = found(RATE, column(values), binary=True, clusters=clusters)
+    assert result.interval == cluster_interval(values, clusters, 0.95, (0.0, 1.0))
+    assert result.interval is not None
+    assert (result.interval.method, result.interval.high) == ("cr1-t", 1.0)
+    alone = found(RATE, column(values), binary=True).interval
+    assert alone is not None
+    assert result.interval.low < alone.low
+
+
+def test_clusters_of_one_sample_leave_wilsons_interval():
+    clusters = cluster_codes([f"c{i}" for i in range(40)])
+    result = found(RATE, column([1] * 30 + [0] * 10), binary=True, clusters=clusters)
+    assert result.interval == wilson_interval(30, 40, 0.95)
+
+
+def test_a_mean_gets_t_and_a_corpus_measure_gets_bca():
+    rng = np.random.default_rng(1)
+    words = rng.gamma(2.0, 3.0, 200)
+    assert found(WORDS, column(words)).interval == t_interval(words, 0.95)
+    hits = rng.integers(0, 10, 200).astype(float)
+    result = found(MICRO, np.column_stack([hits, np.full(200, 10.0)]))
+    assert result.interval is not None
+    assert result.interval.method == "bca"
+    plain = t_interval(hits / 10, 0.95)
+    assert plain is not None
+    assert (result.interval.low, result.interval.high) == pytest.approx(
+        (plain.low, plain.high), abs=0.004
+    )
+
+
+def test_nothing_scored_has_no_value():
+    for measure in (RATE, MEAN, MICRO):
+        assert found(measure, np.empty((0, 2))).value is None
+    assert found(MICRO, np.zeros((5, 2))).value is None
+
+
+def test_flawless_answers_still_have_an_interval():
+    for stats, measure in (
+        (column(np.ones(100)), MEAN),
+        (np.ones((100, 2)), MICRO),
+        (column(np.ones(100)), RATE),
+    ):
+        result = found(measure, stats)
+        assert result.interval is not None
+        expected = wilson_interval(100, 100, 0.95)
+        assert expected is not None
+        assert (result.interval.low, result.interval.high) == (expected.low, expected.high)
+
+
+def test_equal_unbounded_values_have_none():
+    words = found(WORDS, column(np.full(100, 7.0)))
+    nats = found(NATS, np.full((100, 2), 3.0))
+    assert (words.value, words.interval) == (7.0, None)
+    assert (nats.value, nats.interval) == (1.0, None)
+    assert nats.warnings == ("every resample gives the same value: no interval can be given",)
+
+
+def test_one_sample_or_one_cluster_has_a_value_and_no_interval():
+    one = found(MICRO, np.array([[1.0, 2.0]]))
+    cluster = found(MICRO, np.ones((9, 2)), clusters=np.zeros(9, dtype=np.intp))
+    assert (one.value, one.interval) == (0.5, None)
+    assert (cluster.value, cluster.interval) == (1.0, None)
+    assert cluster.warnings == ("all 9 samples belong to one cluster: no interval can be given",)
+
+
+def test_fractions_outside_0_and_1_are_not_cut():
+    values = np.array([-0.5, 1.5] * 20)
+    assert found(MEAN, column(values)).interval == t_interval(values, 0.95)
+
+
+def test_many_resamples_without_a_value_leave_none_and_say_so():
+    stats = np.zeros((40, 2))
+    stats[0] = 1
+    result = found(MICRO, stats)
+    assert (result.value, result.interval) == (1.0, None)
+    assert "of the resamples have no value" in result.warnings[-1]

@@ -1,0 +1,279 @@
+"""Paired differences against published tables, scipy, statsmodels and sacrebleu, and the laws they obey."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evalkit.metrics.base import corpus, mean, rate, ratio
+from evalkit.stats.intervals import cluster_codes
+from evalkit.stats.discordant import bonett_price_interval, tango_interval
+from evalkit.stats.paired import LEVELS, paired_difference
+from evalkit.stats.resampling import Resampler
+
+RATE = rate("", column=0)
+MEAN = mean("", column=0)
+WORDS = mean("", column=0, unit="words")
+MICRO = corpus("", lambda s, n: ratio(s[..., 0], s[..., 1]), unit="fraction")
+NATS = corpus("", lambda s, n: ratio(s[..., 0], s[..., 1]), unit="nats/byte", better="lower")
+
+
+def column(values):
+    return np.asarray(values, dtype=float)[:, None]
+
+
+def compare(measure, candidate, baseline, *, binary=False, clusters=None, seed=0):
+    resampler = rng = None
+    if measure.kind == "corpus":
+        ids = [f"s{i:06d}" for i in range(len(candidate))]
+        resampler = Resampler(ids, np.random.default_rng(seed), clusters)
+        rng = np.random.default_rng(seed + 1)
+    found = paired_difference(
+        measure,
+        candidate,
+        baseline,
+        0.95,
+        binary=binary,
+        clusters_N=clusters,
+        resampler=resampler,
+        rng=rng,
+    )
+    assert found is not None
+    return found
+
+
+def at(found, level):
+    return next((i.low, i.high) for i in found.intervals if i.level == level)
+
+
+def pairs_of(gained, lost, both, neither):
+    """Candidate's and baseline's zeros and ones from the four counts of a 2 × 2 table."""
+    candidate = [1] * gained + [0] * lost + [1] * both + [0] * neither
+    baseline = [0] * gained + [1] * lost + [1] * both + [0] * neither
+    return column(candidate), column(baseline)
+
+
+# --- zeros and ones ---
+
+
+def test_a_large_table_gives_agrestis_interval():
+    # Agresti, Categorical Data Analysis, approval ratings (794, 150; 86, 570): .04, 95 % (.0213, .0587); p = 3.1e-5,
+    # exact 3.716e-5.
+    found = compare(RATE, *pairs_of(150, 86, 794, 570), binary=True)
+    assert found.difference == pytest.approx(0.04)
+    assert found.interval is not None
+    assert (found.interval.low, found.interval.high) == pytest.approx((0.0213, 0.0587), abs=2e-4)
+    assert at(found, 0.95) == pytest.approx((0.0213, 0.0587), abs=4e-4)
+    from scipy import stats
+
+    assert found.p_value == pytest.approx(3.716e-5 - stats.binom.pmf(86, 236, 0.5), abs=5e-9)
+    assert (found.test, found.interval.method) == ("mcnemar mid-p", "bonett-price")
+
+
+def test_zeros_and_ones_show_bonett_price_and_decide_by_tango():
+    found = compare(RATE, *pairs_of(12, 20, 40, 28), binary=True)
+    assert found.interval == bonett_price_interval(12, 20, 100, 0.95)
+    assert found.intervals == tuple(tango_interval(12, 20, 100, level) for level in LEVELS)
+
+
+def test_clusters_of_one_pair_are_no_clusters():
+    candidate, baseline = pairs_of(12, 20, 40, 28)
+    alone = cluster_codes([f"c{i}" for i in range(100)])
+    assert compare(RATE, candidate, baseline, binary=True, clusters=alone) == compare(
+        RATE, candidate, baseline, binary=True
+    )
+
+
+def test_many_discordant_clusters_give_the_cluster_robust_interval():
+    import statsmodels.api as sm
+
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(400), 5)
+    candidate = (rng.random(2000) < 0.3 + 0.4 * (rng.random(400) < 0.5)[groups]).astype(float)
+    baseline = (rng.random(2000) < 0.5).astype(float)
+    fit = sm.OLS(candidate - baseline, np.ones(2000)).fit(
+        cov_type="cluster", cov_kwds={"groups": groups}, use_t=True
+    )
+    found = compare(
+        RATE, column(candidate), column(baseline), binary=True, clusters=cluster_codes(groups)
+    )
+    low, high = fit.conf_int(alpha=0.05)[0]
+    assert at(found, 0.95) == pytest.approx((low, high), abs=0.02 * (high - low))
+    assert found.p_value == pytest.approx(fit.pvalues[0], rel=0.2)
+    assert found.intervals[0].method == "adjusted-cr1-t"
+
+
+def test_clusters_without_a_discordant_pair_never_give_a_point():
+    same = column(np.ones(100))
+    clusters = cluster_codes(np.repeat(np.arange(20), 5))
+    apart = compare(RATE, same, same, binary=True)
+    together = compare(RATE, same, same, binary=True, clusters=clusters)
+    assert at(apart, 0.9)[1] == pytest.approx(1.6449**2 / (100 + 1.6449**2), rel=1e-3)
+    assert at(together, 0.9)[1] > 2 * at(apart, 0.9)[1]
+    assert together.p_value == 1.0
+
+
+# --- means ---
+
+
+def test_a_paired_mean_agrees_with_scipys_paired_t():
+    from scipy import stats
+
+    rng = np.random.default_rng(1)
+    candidate, baseline = rng.normal(1, 1, 80), rng.normal(0.8, 1, 80)
+    theirs = stats.ttest_rel(candidate, baseline)
+    found = compare(WORDS, column(candidate), column(baseline))
+    assert found.p_value == pytest.approx(theirs.pvalue)
+    for level in LEVELS:
+        ends = theirs.confidence_interval(level)
+        assert at(found, level) == pytest.approx((ends.low, ends.high))
+    assert (found.test, found.intervals[0].method) == ("paired t", "t")
+
+
+def test_a_clustered_mean_agrees_with_statsmodels():
+    import statsmodels.api as sm
+
+    rng = np.random.default_rng(2)
+    groups = np.repeat(np.arange(25), 8)
+    candidate = rng.normal(size=200) + rng.normal(size=25)[groups]
+    baseline = rng.normal(size=200)
+    fit = sm.OLS(candidate - baseline, np.ones(200)).fit(
+        cov_type="cluster", cov_kwds={"groups": groups}, use_t=True
+    )
+    found = compare(WORDS, column(candidate), column(baseline), clusters=cluster_codes(groups))
+    assert at(found, 0.95) == pytest.approx(tuple(fit.conf_int(alpha=0.05)[0]))
+    assert found.p_value == pytest.approx(fit.pvalues[0])
+    assert (found.test, found.intervals[0].method) == ("clustered paired t", "cr1-t")
+
+
+def test_a_mean_of_which_few_pairs_differ_widens_as_bonett_price_would():
+    candidate, baseline = column([0.0] * 2 + [1.0] * 198), column([1.0] * 200)
+    found = compare(MEAN, candidate, baseline)
+    expected = bonett_price_interval(0, 2, 200, 0.95)
+    assert at(found, 0.95) == pytest.approx((expected.low, expected.high), abs=5e-4)
+    assert found.intervals[0].method == "adjusted-t"
+    assert any("only 2 of 200 pairs differ" in warning for warning in found.warnings)
+
+
+def test_identical_means_of_fractions_are_bounded_and_others_are_called_identical():
+    same = column(np.linspace(0, 1, 50))
+    bounded, unbounded = compare(MEAN, same, same), compare(WORDS, same, same)
+    assert at(bounded, 0.95)[0] < 0 < at(bounded, 0.95)[1]
+    assert {i.method for i in unbounded.intervals} == {"identical"}
+    assert at(unbounded, 0.95) == (0, 0)
+    assert unbounded.p_value == 1.0
+    assert "candidate and baseline score the same on all 50 pairs" in unbounded.warnings
+
+
+def test_one_pair_or_one_cluster_gives_no_interval():
+    one = compare(WORDS, column([1.0]), column([0.0]))
+    cluster = compare(WORDS, column([1.0, 2]), column([0.0, 0]), clusters=np.zeros(2, np.intp))
+    assert one.intervals == cluster.intervals == ()
+    assert one.p_value is None
+
+
+# --- corpus measures ---
+
+
+def test_a_ratio_of_sums_agrees_with_the_delta_method():
+    rng = np.random.default_rng(3)
+    hits, totals = rng.integers(0, 20, (2, 3000)).astype(float), np.full(3000, 20.0)
+    found = compare(MICRO, np.column_stack([hits[0], totals]), np.column_stack([hits[1], totals]))
+    differences = (hits[0] - hits[1]) / 20
+    half = 1.96 * differences.std(ddof=1) / np.sqrt(3000)
+    low, high = at(found, 0.95)
+    assert (high - low) / 2 == pytest.approx(half, rel=0.06)
+    assert (low + high) / 2 == pytest.approx(differences.mean(), abs=0.1 * half)
+    assert found.test == "approximate randomisation"
+    assert found.intervals[0].method == "bca"
+
+
+def _sentences():
+    """Two systems' outputs on one reference: words dropped at different rates."""
+    rng = np.random.default_rng(8)
+    words = [f"word{i}" for i in range(17)]
+    reference = [" ".join(rng.permutation(words)[:14]) for _ in range(250)]
+    systems = [
+        [
+            " ".join(w if rng.random() < keep else "noise" for w in line.split())
+            for line in reference
+        ]
+        for keep in (0.80, 0.775)
+    ]
+    return systems, reference
+
+
+@pytest.mark.parametrize("name", ["BLEU", "CHRF"])
+def test_corpus_scores_agree_with_sacrebleus_paired_tests(name):
+    from sacrebleu import metrics, significance
+    from scipy import stats
+
+    (candidate, baseline), reference = _sentences()
+    metric = getattr(metrics, name)(references=[reference])
+    statistics = [
+        np.array(metric._extract_corpus_statistics(system, None), dtype=float)
+        for system in (candidate, baseline)
+    ]
+
+    def score(sums_XK, n_X):
+        flat = sums_XK.reshape(-1, sums_XK.shape[-1])
+        scores = [metric._compute_score_from_stats(row.astype(int).tolist()).score for row in flat]
+        return np.array(scores).reshape(sums_XK.shape[:-1])
+
+    found = compare(corpus("", score, unit="points"), *statistics)
+
+    def theirs(test, trials):
+        systems = [("baseline", baseline), ("candidate", candidate)]
+        run = significance.PairedTest(
+            systems, {name: metric}, None, test_type=test, n_samples=trials, n_jobs=1
+        )
+        return run()[1][type(metric).__name__ if name == "BLEU" else "chrF2"][1]
+
+    assert found.candidate == pytest.approx(theirs("ar", 2000).score)
+    assert found.p_value is not None
+    p = theirs("ar", 2000).p_value
+    assert found.p_value == pytest.approx(p, abs=4 * np.sqrt(2 * p * (1 - p) / 2000))
+    # sacrebleu's bootstrap p is the share of centred differences above the one seen: one-sided.
+    low, high = at(found, 0.95)
+    z = found.difference / ((high - low) / 2 / 1.96)
+    assert stats.norm.sf(z) == pytest.approx(theirs("bs", 2000).p_value, abs=0.015)
+
+
+def test_identical_corpus_scores_are_bounded_or_called_identical():
+    same = np.column_stack([np.arange(50.0), np.full(50, 60.0)])
+    bounded, unbounded = compare(MICRO, same, same), compare(NATS, same, same)
+    assert at(bounded, 0.95)[0] < 0 < at(bounded, 0.95)[1]
+    assert at(unbounded, 0.95) == (0, 0)
+    assert bounded.p_value == unbounded.p_value == 1.0
+
+
+def test_both_models_share_the_resamples_so_a_common_shift_has_no_spread():
+    rng = np.random.default_rng(0)
+    totals = np.full(100, 10.0)
+    baseline = np.column_stack([rng.integers(2, 8, 100).astype(float), totals])
+    found = compare(NATS, baseline + np.array([1.0, 0.0]), baseline)
+    assert found.difference == pytest.approx(0.1)
+    assert found.intervals == ()  # every resample differs by exactly 0.1
+
+
+def test_an_undefined_value_gives_no_difference():
+    empty = np.zeros((5, 2))
+    resampler = Resampler([f"s{i}" for i in range(5)], np.random.default_rng(0))
+    found = paired_difference(
+        MICRO, empty, empty, 0.95, binary=False, resampler=resampler, rng=np.random.default_rng(0)
+    )
+    assert found is None
+    assert paired_difference(MEAN, empty[:0], empty[:0], 0.95, binary=False) is None
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.permutations(range(40)))
+def test_order_of_pairs_does_not_matter(order):
+    rng = np.random.default_rng(0)
+    a, b = rng.random((40, 2)), rng.random((40, 2)) + 0.5
+    groups, order = cluster_codes(rng.integers(0, 8, 40)), np.array(order)
+    first = compare(WORDS, a, b, clusters=groups)
+    second = compare(WORDS, a[order], b[order], clusters=groups[order])
+    assert at(first, 0.95) == pytest.approx(at(second, 0.95))
