@@ -65,12 +65,17 @@ class Answer:
     """How it ended; None while it is written."""
 
 
-def padded_length(length: int) -> int:
-    """Return the least of 16, 24, 32, 48, 64, 96, 128 … that holds ``length`` tokens."""
-    power = 16
+def scored_length(length: int) -> int:
+    """Return the least multiple of 16 that holds ``length`` tokens: reading costs by the token."""
+    return -(-length // 16) * 16
+
+
+def written_length(length: int) -> int:
+    """Return the least of 64, 96, 128, 192, 256 … that holds ``length`` tokens: writing costs by the batch."""
+    power = 64
     while power < length:
         power *= 2
-    return power * 3 // 4 if power > 16 and length <= power * 3 // 4 else power
+    return power * 3 // 4 if power > 64 and length <= power * 3 // 4 else power
 
 
 class CausalLM:
@@ -112,7 +117,7 @@ class CausalLM:
         Raises Fault("out_of_memory") where a job does not fit alone, Fault("bad_response") on a probability that is
         no number or 0.
         """
-        lengths = [self._padded(len(job.ids) - 1) for job in jobs]
+        lengths = [self._within(scored_length(len(job.ids) - 1)) for job in jobs]
 
         def rows(length: int) -> int:
             return max(1, min(self._rows, _LOGITS // (length * self._vocabulary)))
@@ -142,7 +147,7 @@ class CausalLM:
 
     def write(self, answers: Sequence[Answer]) -> None:
         """Write every answer to its end. Raises Fault("out_of_memory") where one does not fit alone."""
-        lengths = [self._padded(len(answer.prompt)) for answer in answers]
+        lengths = [self._within(written_length(len(answer.prompt))) for answer in answers]
         self._in_batches(answers, lengths, lambda _: self._rows, self._write_batch)
 
     def _write_batch(self, answers: Sequence[Answer], length: int) -> list[None]:
@@ -241,9 +246,8 @@ class CausalLM:
             items[half:], length, compute
         )
 
-    def _padded(self, length: int) -> int:
-        """Return the padded length, within the model's window: some models know no further position."""
-        padded = padded_length(length)
+    def _within(self, padded: int) -> int:
+        """Return a padded length within the model's window: some models know no further position."""
         return padded if self._context_length is None else min(padded, self._context_length)
 
     def _tensor(self, values: Any) -> Tensor:  # noqa: ANN401 - any nested sequence of integers

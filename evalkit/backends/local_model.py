@@ -27,6 +27,9 @@ from evalkit.records.exchange import Completion, Request
 AnyTokenizer: TypeAlias = Any
 """A tokenizer of transformers."""
 
+SMALL = 20_000_000
+"""Weights below which a second thread costs more than it gives: its waiting dominates, on a busy machine by far."""
+
 _UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError)
 """What transformers raises on a checkpoint that it cannot load."""
 
@@ -165,8 +168,12 @@ def load(
     rows: int,
     max_length: int | None = None,
     adapter: Path | None = None,
+    threads: int | None = None,
 ) -> LocalModel:
-    """Load a checkpoint from its folder. Raises RunError, with advice, where that cannot be done."""
+    """Load a checkpoint from its folder. Raises RunError, with advice, where that cannot be done.
+
+    ``rows``: most rows of a batch. Call it on the thread that will ask: torch counts threads for each.
+    """
     if device == "cuda" and not torch.cuda.is_available():
         raise RunError("torch sees no CUDA device", "run on the CPU: --model-arg device=cpu")
     with _quiet():
@@ -179,6 +186,8 @@ def load(
         except torch.OutOfMemoryError as error:
             advice = "use a smaller number format (--model-arg dtype=bfloat16) or a larger GPU"
             raise RunError(f"{folder} does not fit into the GPU's memory", advice) from error
+    if threads is not None or (device == "cpu" and model.num_parameters() < SMALL):
+        torch.set_num_threads(threads or 1)
     ends = model.generation_config.eos_token_id if model.generation_config else None
     eos_ids = {*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_id} - {None}
     lm = CausalLM(

@@ -69,7 +69,7 @@ class Server:
 @register(
     "backend",
     "openai",
-    summary="a running server that speaks the OpenAI protocol; needs no GPU here",
+    summary="A running server that speaks the OpenAI protocol; needs no GPU here.",
     example="--candidate http://localhost:8000 --model-arg model=my-model --model-arg revision=2026-03-01",
 )
 class OpenAIBackend:

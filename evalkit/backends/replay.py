@@ -77,7 +77,7 @@ class ReplayArgs(Spec):
 @register(
     "backend",
     "replay",
-    summary="answers recorded earlier (JSONL); needs no model",
+    summary="Answers recorded earlier (JSONL); needs no model.",
     example="--candidate answers.jsonl",
 )
 class ReplayBackend:
@@ -94,7 +94,7 @@ class ReplayBackend:
         self._places: dict[bytes, Place] = {}
 
     @classmethod
-    def from_model(cls, name: str, args: Any, find_checkpoint: FindCheckpoint) -> Self:  # noqa: ANN401, ARG003
+    def from_model(cls, name: str, args: Any, find_checkpoint: FindCheckpoint) -> Self:  # noqa: ANN401
         """Return a backend for a file or folder of recorded answers. Raises UsageError where there is none."""
         place = Path(name).expanduser()
         paths = sorted(place.glob("*.jsonl")) if place.is_dir() else [place]

@@ -81,7 +81,7 @@ class ServedModel:
         path, body = encode_generate(request, self.model, self.dialect)
         started = perf_counter()
         content = await self._client.post(path, body)
-        return decode_generate(request, content, perf_counter() - started)
+        return decode_generate(request, content, perf_counter() - started, self.dialect)
 
     async def _score_request(self, request: Request) -> Completion:
         from evalkit.backends.tokens import SERVER_RESERVE, scored_jobs

@@ -1,11 +1,12 @@
 """Keeps a server alive exactly as long as the process that wanted it: a program of its own, plain standard library.
 
-``python -I -S server_guard.py LOG GRACE_S COMMAND…`` starts COMMAND in a session of its own, its output in LOG, and
-then waits for one of two things. When *standard input ends*, because the parent closed it or is gone (even by
-``kill -9``, which no handler in the parent could catch), the server's process group is asked to stop (SIGTERM), and
-what is left after GRACE_S seconds is killed. When *the server ends by itself*, that is told on standard output at once,
-and what it left behind is stopped. On Linux the guard adopts orphans (``PR_SET_CHILD_SUBREAPER``), so that it also
-finds those that made a process group of their own, and ends only when nobody is left.
+``python -I -S server_guard.py FOLDER GRACE_S COMMAND…`` starts COMMAND in a session of its own, its output in
+``FOLDER/server.log``, and then waits for one of two things. When *standard input ends*, because the parent closed it or
+is gone (even by ``kill -9``, which no handler in the parent could catch), the server's process group is asked to stop
+(SIGTERM), and what is left after GRACE_S seconds is killed. When *the server ends by itself*, that is told on standard
+output at once, and what it left behind is stopped. On Linux the guard adopts orphans (``PR_SET_CHILD_SUBREAPER``), so
+that it also finds those that made a process group of their own, and ends only when nobody is left. FOLDER, which is
+the parent's to keep or to remove, is removed where the parent is gone.
 
 Standard output says ``started PID`` and later ``ended CODE``; a negative CODE is a signal, as in ``subprocess``.
 """
@@ -27,7 +28,7 @@ PR_SET_CHILD_SUBREAPER = 36
 POLL_S = 0.2
 
 
-def main(log: str, grace_s: str, *command: str) -> None:
+def main(folder: str, grace_s: str, *command: str) -> None:
     """Guard ``command`` until standard input or the server itself ends."""
     parent = os.getppid()
     for ignored in (signal.SIGINT, signal.SIGHUP):  # Ctrl-C is the parent's to handle
@@ -35,7 +36,7 @@ def main(log: str, grace_s: str, *command: str) -> None:
     wanted = [True]
     signal.signal(signal.SIGTERM, lambda *_: wanted.clear())
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
-    server = Server(log, command)
+    server = Server(os.path.join(folder, "server.log"), command)  # noqa: PTH118 - pathlib is slow to import
     _say(f"started {server.pid}")
     # A process forked by the parent may hold the pipe open after the parent's death, hence the look at getppid.
     while wanted and os.getppid() == parent and server.living() and server.code is None:
@@ -44,13 +45,17 @@ def main(log: str, grace_s: str, *command: str) -> None:
     if server.code is not None:
         _say(f"ended {server.code}")
     server.stop(float(grace_s))
+    if os.getppid() != parent:
+        import shutil
+
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Server:
     """The guarded server and all that comes from it."""
 
     def __init__(self, log: str, command: tuple[str, ...]) -> None:
-        with open(log, "ab", buffering=0) as output:  # noqa: PTH123 - pathlib is slow to import
+        with open(log, "ab", buffering=0) as output:  # noqa: PTH123
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,

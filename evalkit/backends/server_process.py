@@ -17,6 +17,8 @@ from typing import Final
 from evalkit.errors import RunError
 
 TAIL_LINES: Final = 40
+MOST_LETTERS: Final = 40
+"""Longest temporary folder that is used: servers keep sockets there, whose paths may have about 100 letters."""
 _TAIL_BYTES: Final = 64 << 10
 _ESCAPES = re.compile(
     r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
@@ -50,7 +52,7 @@ class ServerProcess:
 
     def start(self) -> None:
         """Start the server; returns at once. Raises RunError where the command cannot be run at all."""
-        self._folder = Path(tempfile.mkdtemp(prefix="evalkit-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="evalkit-", dir=_temporary_folder()))
         self.log = self._folder / "server.log"
         guard = Path(__file__).with_name("server_guard.py")
         self._guard = subprocess.Popen(
@@ -59,7 +61,7 @@ class ServerProcess:
                 "-I",
                 "-S",
                 str(guard),
-                str(self.log),
+                str(self._folder),
                 str(self._grace_s),
                 *self._command,
             ],
@@ -119,6 +121,11 @@ class ServerProcess:
                     shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()
         else:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _temporary_folder() -> str:
+    usual = tempfile.gettempdir()
+    return usual if len(usual) <= MOST_LETTERS or not os.access("/tmp", os.W_OK) else "/tmp"
 
 
 def clean(line: str) -> str:

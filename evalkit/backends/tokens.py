@@ -3,8 +3,8 @@
 A scored request becomes *jobs*: token ids of which the last few are scored. Every backend takes its jobs from here, so
 that the same suite scores the same tokens on all of them; ids are sent to servers, never text.
 
-**Pairs.** Prompt and continuation are encoded together and split where the prompt alone ends; white space at the end
-of the prompt moves to the continuation first. An empty prompt becomes the prefix token: BOS, or EOS where a model has
+**Pairs.** White space at the end of a prompt moves to the continuation; both are encoded together, and what the prompt
+alone does not account for is scored. An empty prompt becomes the prefix token: BOS, or EOS where a model has
 no BOS.
 **BOS.** A prompt begins with BOS where the tokenizer itself puts it there, and never twice. A text for perplexity is
 encoded bare; its first token is predicted from the prefix token, once.
@@ -150,15 +150,16 @@ class Tokenizer:
 def likelihood_job(
     tokenizer: Tokenizer, prompt: str, continuation: str
 ) -> tuple[list[int], list[int]]:
-    """Return the ids of the context and of the continuation, encoded together and split.
+    """Return the ids of the context and of the continuation: the continuation's are those of the whole after as many
+    as the context alone has.
 
+    A token that spans the boundary therefore falls to the context's side, as in lm-eval; a delimiter between prompt
+    and continuation keeps that from happening.
     The context is never empty. Raises Fault("bad_sample") where the continuation adds no token of its own, or nothing
     could predict its first one.
     """
-    kept = prompt.rstrip()
-    whole = tokenizer.encode(prompt + continuation, special=bool(prompt))
-    context = tokenizer.encode(kept, special=True) if prompt else []
-    context, scored = whole[: len(context)], whole[len(context) :]
+    context = tokenizer.encode(prompt.rstrip(), special=True) if prompt else []
+    scored = tokenizer.encode(prompt + continuation, special=bool(prompt))[len(context) :]
     if not context:
         context, scored = _after_prefix(tokenizer, scored)
     if not scored:

@@ -49,12 +49,14 @@ class TransformersArgs(Spec):
     """Context length in tokens, where it is to be less than the checkpoint's own."""
     adapter: str | None = None
     """Folder or hub id of a LoRA adapter to put on the checkpoint (needs ``peft``)."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """Processor threads; by default one for a model of under 20 million weights, else what torch takes."""
 
 
 @register(
     "backend",
     "transformers",
-    summary="a checkpoint in this process, on the CPU or on CUDA; needs no server",
+    summary="A checkpoint in this process, on the CPU or on CUDA; needs no server.",
     example="--candidate models/candidate --model-arg batch_size=16 --model-arg dtype=bfloat16",
 )
 class TransformersBackend:
@@ -140,6 +142,7 @@ class TransformersBackend:
             dtype=engine["dtype"],
             rows=args.batch_size,
             max_length=args.max_length,
+            threads=args.threads,
             adapter=None if self._adapter is None else Path(self._adapter),
         )
 

@@ -210,7 +210,7 @@ def served_rank(adapter: Path) -> int:
     return fitting[0]
 
 
-def server_environment(key: str, vllm: Installation) -> Mapping[str, str]:
+def server_environment(key: str, args: VllmArgs, vllm: Installation) -> Mapping[str, str]:
     """Return the environment that the server gets beside this process's own."""
     environment = {
         "VLLM_API_KEY": key,  # never on the command line, where every user of the machine could read it
@@ -219,6 +219,9 @@ def server_environment(key: str, vllm: Installation) -> Mapping[str, str]:
         "DO_NOT_TRACK": "1",
         "PYTHONUNBUFFERED": "1",
     }
+    if vllm.cpu and eager(args, vllm):
+        # A helper for log-probabilities would be compiled at the first of them all the same: 5 to 25 s.
+        environment["TORCH_COMPILE_DISABLE"] = "1"
     if vllm.cpu:
         environment["VLLM_CPU_KVCACHE_SPACE"] = os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1")
     return environment

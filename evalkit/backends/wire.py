@@ -84,12 +84,16 @@ def encode_generate(request: Request, model: str, dialect: Dialect) -> tuple[str
         raise Fault("bad_request", f"the prompt cannot be sent: {error}") from error
 
 
-def decode_generate(request: Request, content: bytes, latency_s: float) -> Completion:
+def decode_generate(
+    request: Request, content: bytes, latency_s: float, dialect: Dialect
+) -> Completion:
     """Return the completion that a server's reply to ``encode_generate`` holds.
 
     An answer without content (a refusal, a tool call) is empty text that finished for ``other`` reasons. Raises
-    Fault("bad_response") where the reply breaks the protocol, Fault("server_error") where the server gave up.
+    Fault("bad_response") where the reply breaks the protocol, Fault("server_error") where the server gave up,
+    Fault("context_length") where vLLM silently allowed fewer tokens than were asked for.
     """
+    assert request.decoding is not None, "a generate request says how its answer is drawn"
     reply = _parsed(content)
     choice = _choice(reply)
     if request.messages is None:
@@ -107,6 +111,11 @@ def decode_generate(request: Request, content: bytes, latency_s: float) -> Compl
     if reason in ("abort", "error"):
         raise Fault("server_error", f"the server gave the answer up ({reason})")
     prompt_tokens, completion_tokens = _usage(reply)
+    if dialect == "vllm" and reason == "length" and completion_tokens is not None:
+        wanted = request.decoding.max_tokens
+        if completion_tokens < wanted:
+            message = f"the model's window had room for {completion_tokens} of {wanted} tokens"
+            raise Fault("context_length", message)
     return Completion(
         request.id,
         text,

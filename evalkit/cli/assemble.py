@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from evalkit.errors import UsageError
+from evalkit.errors import Problem, UsageError
 from evalkit.loaders.datasets import open_dataset
 from evalkit.loaders.gates import load_gate
 from evalkit.loaders.suites import LoadedSuite, load_suite
@@ -38,7 +38,7 @@ def load_files(
     suite_path: Path, gate_paths: Sequence[Path]
 ) -> tuple[LoadedSuite, tuple[GateSpec, ...]]:
     """Load a suite, the gates it names and those of the command line; raise every problem found at once."""
-    problems = []
+    problems: list[Problem] = []
     loaded: LoadedSuite | None = None
     gates: list[GateSpec] = []
     paths = list(gate_paths)

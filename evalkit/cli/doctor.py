@@ -93,14 +93,14 @@ def _gpu() -> Finding:
 
 
 def _vllm() -> Finding:
-    from evalkit.backends.vllm_server import find_python, installed_version
+    from evalkit.backends.vllm_command import find_installation
     from evalkit.errors import RunError
 
     try:
-        python = find_python(None)
+        found = find_installation(None)
     except RunError as error:
         return Finding("vLLM", "missing", str(error), error.advice)
-    return Finding("vLLM", "ok", f"{installed_version(python)} at {python}")
+    return Finding("vLLM", "ok", f"{found.version} at {found.python}")
 
 
 def _disk(folder: Path) -> Finding:

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
 import click
 
-GROUPS = {"metrics": "metric", "conditions": "condition", "backends": "backend"}
+from evalkit.registry import Group
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+GROUPS: Mapping[str, Group] = {
+    "metrics": "metric",
+    "conditions": "condition",
+    "backends": "backend",
+}
 
 
 @click.command("list")
@@ -17,6 +30,7 @@ def command(what: str | None, *, show_options: bool) -> None:
     evalkit list                    everything
     evalkit list metrics --options  metrics with their options
     """
+    from rich.table import Table
     from rich.text import Text
 
     from evalkit.cli.terminal import console
@@ -27,13 +41,22 @@ def command(what: str | None, *, show_options: bool) -> None:
         if what not in (None, title):
             continue
         out.print(Text(title, "bold"))
-        for part in parts(group).values():  # type: ignore[arg-type]
-            out.print(Text.assemble("  ", (f"{part.name:<18}", "cyan"), part.summary))
-            out.print(Text.assemble(" " * 20, (part.example, "dim")))
-            declared = getattr(part.make, "Args", None) or getattr(part.make, "Options", None)
-            if show_options and declared is not None:
-                for name, field in declared.model_fields.items():
-                    default = "required" if field.is_required() else f"default {field.default!r}"
-                    note = (field.description or "").replace("\n", " ")
-                    out.print(Text(f"{' ' * 22}{name} ({default}): {note}"))
+        table = Table.grid(padding=(0, 2))
+        table.add_column(no_wrap=True)
+        table.add_column()
+        for part in parts(group).values():
+            told = Text.assemble(part.summary, "\n", (part.example, "dim"))
+            for line in option_lines(part.make) if show_options else ():
+                told.append(f"\n  {line}")
+            table.add_row(Text(f"  {part.name}", "cyan"), told)
+        out.print(table)
         out.print()
+
+
+def option_lines(part: type) -> Iterator[str]:
+    """Yield one line per option that a part declares, under the name a file writes it by."""
+    declared: type[BaseModel] | None = getattr(part, "Args", None) or getattr(part, "Options", None)
+    for name, field in declared.model_fields.items() if declared else ():
+        default = field.get_default(call_default_factory=True)
+        note = "required" if field.is_required() else f"default {json.dumps(default, default=str)}"
+        yield f"{field.alias or name} ({note}): {' '.join((field.description or '').split())}"

@@ -27,8 +27,9 @@ class Display:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet)
+        self.quiet = quiet
         self._live: Progress | None = None
-        if self.console.is_terminal:
+        if self.console.is_terminal and not quiet:
             self._live = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=24),
@@ -79,33 +80,36 @@ class TaskView:
             self._live.update(self._line(None), note=text)
         elif (what := text.partition(":")[0]) != self._step or now - self._shown >= PLAIN_EVERY_S:
             self._step, self._shown = what, now
-            print(f"{self._title}: {text}", file=sys.stderr, flush=True)
+            self._print(text)
 
     def advance(self, done: int, total: int | None, failed: int = 0) -> None:
         """Show how many samples are done; drawn at most ten times a second, and always at the end."""
         now = time.monotonic()
-        if self._first is None:
-            self._first = (now, done - 1)
+        if self._first is None:  # the first answers waited for the model to load: they tell no rate
+            self._first = (now, done)
+            self._shown = max(self._shown, now)
         every = REDRAW_EVERY_S if self._live is not None else PLAIN_EVERY_S
         if done != total and now - self._shown < every:
             return
         self._shown = now
         started, before = self._first
-        rate = (done - before) / max(now - started, 1e-9)
+        seconds = now - started
+        rate = (done - before) / seconds if seconds >= 0.5 else 0.0
+        speed = f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s" if rate else ""
         failures = f"{failed} failed" if failed else ""
         if self._live is not None:
             self._live.update(
-                self._line(total), completed=done, total=total, rate=f"{rate:,.0f}/s", note=failures
+                self._line(total), completed=done, total=total, rate=speed, note=failures
             )
             return
-        left = f", {_duration((total - done) / rate)} left" if total and done < total else ""
         of = f"/{total}" if total else ""
-        tail = f", {failures}" if failures else ""
-        print(
-            f"{self._title}: {done}{of} samples, {rate:,.0f}/s{left}{tail}",
-            file=sys.stderr,
-            flush=True,
-        )
+        left = f"{_duration((total - done) / rate)} left" if rate and total and done < total else ""
+        facts = [f"{done}{of} samples", speed, left, failures]
+        self._print(", ".join(filter(None, facts)))
+
+    def _print(self, text: str) -> None:
+        if not self._display.quiet:
+            print(f"{self._title}: {text}", file=sys.stderr, flush=True)
 
     def _line(self, total: int | None) -> TaskID:
         assert self._live is not None, "a line is drawn on a terminal only"

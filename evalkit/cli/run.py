@@ -217,7 +217,6 @@ class _Run:
                 suite_digest=digest(suite.model_dump(mode="json")),
                 models={
                     role: ModelRecord(
-                        name=m.name,
                         digest=m.digest,
                         pinned=m.pinned,
                         files=dict(m.files),
@@ -242,6 +241,7 @@ class _Run:
                 asked=measured.asked,
                 reused=measured.reused,
                 seconds=round(self.seconds, 3),
+                names={role: m.name for role, m in models.items()},
                 locations={role: m.location for role, m in models.items()},
                 engine={role: dict(backend.engine()) for role, backend in self.backends.items()},
             ),

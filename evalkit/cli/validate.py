@@ -28,9 +28,10 @@ def command(files: tuple[Path, ...], rows: int) -> int:
     A suite's gates are checked with it, against the estimates the suite can give, and the first rows of every
     data set are read and rendered.
     """
-    from evalkit.errors import UsageError
+    from evalkit.errors import Problem, UsageError
 
-    problems, lines = [], []
+    problems: list[Problem] = []
+    lines: list[str] = []
     for path in files:
         try:
             lines.append(_check(path, rows))

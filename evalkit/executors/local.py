@@ -89,6 +89,7 @@ class _Crew:
         self._pulling = asyncio.Lock()
         self._paused_until = 0.0
         self._unheard: list[Failure] = []
+        # Ten, so that a few odd requests do not pass for a dead server; fewer where ten would take minutes.
         self._lost_after = max(3, min(10, backend.concurrency))
         self._batches = 0
         self._answered = 0

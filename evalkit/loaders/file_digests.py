@@ -113,7 +113,7 @@ def _sha256(path: Path, size: int, progress: Callable[[int, int], None] | None) 
     buffer = memoryview(bytearray(min(CHUNK_BYTES, max(size, 1))))
     done = 0
     with path.open("rb", buffering=0) as file:
-        while count := file.readinto(buffer):
+        while done <= size and (count := file.readinto(buffer)):  # a growing file has no end
             state.update(buffer[:count])
             done += count
             if progress is not None:

@@ -29,7 +29,7 @@ class ParquetRows(FileRows):
         with self._open() as file:
             try:
                 yield from numbered(file.iter_batches(batch_size=BATCH_ROWS), self.path)
-            except (OSError, *_arrow_errors()) as error:
+            except _arrow_errors() as error:
                 raise RunError(f"{self.path} is damaged: {error}", "copy the file again") from error
 
     def _count(self) -> int | None:
@@ -56,7 +56,7 @@ BATCH_ROWS = 1024
 def _arrow_errors() -> tuple[type[Exception], ...]:
     from pyarrow import ArrowException
 
-    return (ArrowException,)
+    return OSError, ArrowException  # a damaged page is an OSError to it
 
 
 def missing_extra(what: str, extra: str) -> RunError:

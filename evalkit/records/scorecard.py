@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from evalkit.identity import digest
 
-FORMAT = 1
+FORMAT: Final = 1
 """Version of the scorecard format; grows when a reader of the old one would misread the new one."""
 
 
@@ -181,10 +181,8 @@ class TaskTally(Record):
 
 
 class ModelRecord(Record):
-    """A model as it was measured."""
+    """A model as it was measured, wherever it lay and whatever it was called."""
 
-    name: str
-    """As the user named it."""
     digest: str
     """Identity of its answers."""
     pinned: bool
@@ -235,6 +233,8 @@ class Circumstances(Record):
     """Requests answered from the answer store."""
     seconds: float
     """Wall time."""
+    names: dict[str, str] = Field(default_factory=dict)
+    """Role → the model as the user named it."""
     locations: dict[str, str] = Field(default_factory=dict)
     """Role → where the model lay."""
     engine: dict[str, Any] = Field(default_factory=dict)

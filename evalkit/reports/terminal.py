@@ -34,14 +34,13 @@ def scorecard_table(scorecard: Scorecard, *, slices: bool = False) -> Table:
     """Return the estimates, candidate beside baseline; slices only when asked for."""
     paired = any(e.model == "baseline" for e in scorecard.estimates)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Scorecard", title_justify="left")
-    table.add_column("estimate", overflow="fold")
+    table.add_column("estimate", no_wrap=True)
     table.add_column("candidate", justify="right", no_wrap=True)
     if paired:
         table.add_column("baseline", justify="right", no_wrap=True)
         table.add_column("difference", justify="right", no_wrap=True)
-    table.add_column("unit", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
-    table.add_column("", overflow="fold")
+    table.add_column("unit", overflow="fold")
     for row in estimate_rows(scorecard):
         if row.slice is not None and not slices:
             continue
@@ -55,12 +54,10 @@ def _estimate_cells(row: EstimateRow, *, paired: bool) -> list[RenderableType]:
     cells: list[RenderableType] = [Text(row.name), _value(row.candidate)]
     if paired:
         cells += [_value(row.baseline), _difference(row)]
-    cells += [
-        Text(shown.unit),
-        str(shown.counts.scored),
-        Text(missing_samples(shown.counts), "yellow"),
-    ]
-    return cells
+    unit = Text(shown.unit)
+    if lost := missing_samples(shown.counts):
+        unit.append(f", {lost}", "yellow")
+    return [*cells, f"{shown.counts.scored:,}", unit]
 
 
 def _value(estimate: object) -> Text:
@@ -84,8 +81,8 @@ def verdict_table(verdict: Verdict) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Rules", title_justify="left")
     table.add_column("", no_wrap=True)
     table.add_column("rule", overflow="fold")
-    table.add_column("required", overflow="fold")
-    table.add_column("what was found", overflow="fold", ratio=1)
+    table.add_column("required", overflow="fold", ratio=2)
+    table.add_column("what was found", overflow="fold", ratio=5)
     for outcome in ordered_outcomes(verdict):
         table.add_row(*_outcome_cells(outcome))
     return table
@@ -95,11 +92,11 @@ def _outcome_cells(outcome: Outcome) -> list[RenderableType]:
     style = STYLES[outcome.counts_as]
     if outcome.severity != "block" and outcome.counts_as != "pass":
         style = "yellow"
-    label = outcome.status
-    if outcome.counts_as != outcome.status and outcome.status != "incomparable":
-        label = f"{outcome.status} → {outcome.counts_as}"
+    label: str = outcome.status
+    if outcome.counts_as != outcome.status:
+        label = f"{outcome.counts_as} ({outcome.status})"
     severity = "" if outcome.severity == "block" else f" ({outcome.severity})"
-    mark = Text(f"{MARKS[outcome.status]} {label}", style)
+    mark = Text(f"{MARKS[outcome.counts_as]} {label}", style)
     return [mark, Text(f"{outcome.rule}{severity}"), Text(outcome.required), Text(outcome.reason)]
 
 

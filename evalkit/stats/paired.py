@@ -84,8 +84,9 @@ def paired_difference(
 ) -> Paired | None:
     """Return the difference of two models on N paired samples; None where either has no value.
 
-    ``level`` is that of the interval to be shown. ``binary`` says that a rate's statistics are zeros and ones for both. A corpus measure needs ``resampler`` (with
-    ``rows_N``, the pairs' positions in it) and ``rng``, from which the swaps of its randomisation test are drawn.
+    ``level`` is that of the interval to be shown. ``binary`` says that a rate's statistics are zeros and ones for both.
+    A corpus measure needs ``resampler`` (with ``rows_N``, the pairs' positions in it) and ``rng``, from which the swaps
+    of its randomisation test are drawn.
     """
     n = len(candidate_NK)
     if n == 0:

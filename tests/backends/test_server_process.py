@@ -90,16 +90,18 @@ def test_a_server_goes_when_its_parent_is_killed(tmp_path, root, number):
     parent = subprocess.Popen(
         command,
         cwd=root,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
     with parent:
+        folder = Path(os.fsdecode(parent.stdout.readline().strip())).parent
         pids = family_of(note)
+        assert folder.is_dir()
         os.killpg(parent.pid, number)
         parent.communicate()
     wait_for(lambda: not any(map(alive, pids)))
+    wait_for(lambda: not folder.exists())
 
 
 @linux
@@ -148,6 +150,15 @@ def test_a_running_server_has_not_ended():
     process = started("-c", "import time; time.sleep(600)")
     assert process.ended() is None
     asyncio.run(process.stop())
+    asyncio.run(process.stop())
+
+
+def test_a_servers_folder_leaves_room_for_the_paths_of_sockets(monkeypatch, tmp_path):
+    long = tmp_path / ("x" * 60)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    process = started("-c", "pass")
+    assert len(str(process.log)) < 60
     asyncio.run(process.stop())
 
 

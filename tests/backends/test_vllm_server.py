@@ -65,7 +65,8 @@ def fake(tmp_path, monkeypatch):
     )
     python.chmod(0o755)
     monkeypatch.setenv("FAKE_NOTE", str(tmp_path / "note"))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("evalkit.backends.server_process.MOST_LETTERS", 1000)
     return str(python)
 
 
@@ -288,6 +289,13 @@ def test_what_can_change_an_answer_is_part_of_the_identity(fake, checkpoint):
     assert len({plain, *others}) == 7
 
 
+def test_chat_is_offered_only_with_a_chat_template(fake, checkpoint):
+    assert backend_for(checkpoint, fake).provides == {"text", "logprobs"}
+    assert "chat" in backend_for(checkpoint, fake, extra="--chat-template x.jinja").provides
+    (checkpoint / "chat_template.jinja").write_text("{{ messages }}")
+    assert "chat" in backend_for(checkpoint, fake).provides
+
+
 def test_the_engine_is_known_before_anything_is_started(fake, checkpoint, tmp_path):
     engine = backend_for(checkpoint, fake).model.engine
     assert (engine["backend"], engine["version"], engine["device"]) == ("vllm", "9.9", "gpu")
@@ -306,7 +314,7 @@ def test_on_a_cpu_the_server_computes_eagerly_in_float32():
     assert command[:5] == start
     assert command[command.index("--dtype") + 1] == "float32"
     assert "--enforce-eager" in command
-    assert vllm_command.server_environment("k", CPU)["VLLM_CPU_KVCACHE_SPACE"] == "1"
+    assert vllm_command.server_environment("k", VllmArgs(), CPU)["VLLM_CPU_KVCACHE_SPACE"] == "1"
 
 
 def test_on_a_gpu_the_server_compiles_and_takes_the_checkpoints_dtype():
@@ -321,7 +329,7 @@ def test_on_a_gpu_the_server_compiles_and_takes_the_checkpoints_dtype():
         ("--quantization", "fp8"),
     ):
         assert command[command.index(flag) + 1] == value
-    assert "VLLM_CPU_KVCACHE_SPACE" not in vllm_command.server_environment("k", GPU)
+    assert "VLLM_CPU_KVCACHE_SPACE" not in vllm_command.server_environment("k", args, GPU)
 
 
 @pytest.mark.parametrize(("rank", "served"), [(1, 8), (8, 8), (9, 16), (64, 64), (65, 128)])

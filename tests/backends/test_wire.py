@@ -132,7 +132,7 @@ def test_any_text_arrives_as_it_was_written(text):
 
 
 def test_an_answer_is_read_with_its_usage():
-    completion = wire.decode_generate(PROMPT, VLLM_TEXT, 0.25)
+    completion = wire.decode_generate(PROMPT, VLLM_TEXT, 0.25, "openai")
     assert completion.request_id == "r1"
     assert completion.text == "C1\x0f"
     assert completion.finish_reason == "length"
@@ -142,36 +142,51 @@ def test_an_answer_is_read_with_its_usage():
 
 
 def test_a_chat_answer_is_the_messages_content():
-    completion = wire.decode_generate(CHAT, VLLM_CHAT, 0.0)
+    completion = wire.decode_generate(CHAT, VLLM_CHAT, 0.0, "openai")
     assert (completion.text, completion.finish_reason) == ("0fo\\", "stop")
 
 
 @pytest.mark.parametrize("reason", ["tool_calls", "content_filter", None, 7])
 def test_an_answer_that_ended_otherwise_says_so(reason):
     reply = changed(VLLM_TEXT, "choices", 0, "finish_reason", to=reason)
-    assert wire.decode_generate(PROMPT, reply, 0.0).finish_reason == "other"
+    assert wire.decode_generate(PROMPT, reply, 0.0, "openai").finish_reason == "other"
 
 
 def test_a_refusal_without_content_is_empty_text():
     reply = changed(VLLM_CHAT, "choices", 0, "message", "content", to=None)
-    assert wire.decode_generate(CHAT, reply, 0.0).text == ""
+    assert wire.decode_generate(CHAT, reply, 0.0, "openai").text == ""
+
+
+def test_an_answer_that_vllm_cut_short_for_want_of_room_is_told_from_one_that_is_long_enough():
+    """Its ``max_tokens`` is lowered silently where prompt and answer do not fit the window."""
+    short = fault_in(lambda: wire.decode_generate(PROMPT, VLLM_TEXT, 0.0, "vllm"))
+    assert short.kind == "context_length"
+    assert "3 of 16 tokens" in short.message
+    whole = changed(VLLM_TEXT, "usage", "completion_tokens", to=16)
+    assert wire.decode_generate(PROMPT, whole, 0.0, "vllm").finish_reason == "length"
+    stopped = changed(VLLM_TEXT, "choices", 0, "finish_reason", to="stop")
+    assert wire.decode_generate(PROMPT, stopped, 0.0, "vllm").finish_reason == "stop"
 
 
 @pytest.mark.parametrize("reason", ["abort", "error"])
 def test_an_answer_the_server_gave_up_is_no_answer(reason):
     reply = changed(VLLM_TEXT, "choices", 0, "finish_reason", to=reason)
-    assert fault_in(lambda: wire.decode_generate(PROMPT, reply, 0.0)).kind == "server_error"
+    assert (
+        fault_in(lambda: wire.decode_generate(PROMPT, reply, 0.0, "openai")).kind == "server_error"
+    )
 
 
 def test_usage_that_is_absent_or_nonsense_is_unknown():
     for usage in (None, {}, {"prompt_tokens": -1, "completion_tokens": True}, [3]):
-        completion = wire.decode_generate(PROMPT, changed(VLLM_TEXT, "usage", to=usage), 0.0)
+        completion = wire.decode_generate(
+            PROMPT, changed(VLLM_TEXT, "usage", to=usage), 0.0, "openai"
+        )
         assert (completion.prompt_tokens, completion.completion_tokens) == (None, None)
 
 
 def test_half_a_surrogate_pair_in_an_answer_becomes_storable():
     reply = VLLM_TEXT.replace(b"C1\\u000f", b"a \\ud83d b \\ud83d\\ude00 c \\ude00")
-    text = wire.decode_generate(PROMPT, reply, 0.0).text
+    text = wire.decode_generate(PROMPT, reply, 0.0, "openai").text
     assert text == "a � b 😀 c �"
     assert text.encode("utf-8")
 
@@ -199,7 +214,9 @@ BREACHES = [
 
 @pytest.mark.parametrize("reply", BREACHES)
 def test_a_reply_that_breaks_the_protocol_is_no_answer(reply):
-    assert fault_in(lambda: wire.decode_generate(PROMPT, reply, 0.0)).kind == "bad_response"
+    assert (
+        fault_in(lambda: wire.decode_generate(PROMPT, reply, 0.0, "openai")).kind == "bad_response"
+    )
 
 
 @pytest.mark.parametrize(
@@ -207,13 +224,14 @@ def test_a_reply_that_breaks_the_protocol_is_no_answer(reply):
 )
 def test_a_chat_reply_without_content_is_no_answer(message):
     reply = changed(VLLM_CHAT, "choices", 0, "message", to=message)
-    assert fault_in(lambda: wire.decode_generate(CHAT, reply, 0.0)).kind == "bad_response"
+    assert fault_in(lambda: wire.decode_generate(CHAT, reply, 0.0, "openai")).kind == "bad_response"
 
 
 def test_an_error_inside_a_200_reply_is_told():
     reply = b'{"error": {"message": "the model is loading"}}'
     assert (
-        "the model is loading" in fault_in(lambda: wire.decode_generate(PROMPT, reply, 0.0)).message
+        "the model is loading"
+        in fault_in(lambda: wire.decode_generate(PROMPT, reply, 0.0, "openai")).message
     )
 
 
@@ -243,8 +261,8 @@ def test_an_error_inside_a_200_reply_is_told():
 def test_no_json_makes_the_reader_fail_otherwise_than_by_a_fault(reply):
     content = json.dumps(reply).encode()
     for read in (
-        lambda: wire.decode_generate(PROMPT, content, 0.0),
-        lambda: wire.decode_generate(CHAT, content, 0.0),
+        lambda: wire.decode_generate(PROMPT, content, 0.0, "openai"),
+        lambda: wire.decode_generate(CHAT, content, 0.0, "openai"),
         lambda: wire.decode_score(TOKENS, content, "vllm"),
         lambda: wire.decode_score(TOKENS, content, "openai"),
     ):

@@ -103,7 +103,12 @@ def test_a_thousand_calls_are_under_way_at_once_where_the_backend_takes_them(exe
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 def test_a_source_may_wait_for_deliveries_once_it_has_said_so(executor, batch_size):
     """None among the requests says that the source will wait: send what has been pulled."""
-    ended, backend = Ended(), FakeBackend(concurrency=4, batch_size=batch_size)
+
+    async def slow(batch):
+        await asyncio.sleep(0.01)
+        return [answer_to(one) for one in batch]
+
+    ended, backend = Ended(), FakeBackend(slow, concurrency=4, batch_size=batch_size)
 
     async def bounded():
         for handed_out, one in enumerate(requests(200)):

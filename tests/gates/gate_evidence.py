@@ -16,8 +16,8 @@ from evalkit.records.scorecard import (
     TaskTally,
 )
 from evalkit.registry import find
-from evalkit.stats.intervals import wilson_interval
 from evalkit.stats.discordant import bonett_price_interval, tango_interval
+from evalkit.stats.intervals import wilson_interval
 from evalkit.stats.paired import LEVELS
 
 
@@ -64,9 +64,7 @@ def interval(low: float, high: float, level: float = 0.95, method: str = "t") ->
 def comparison(gained: int, lost: int, pairs: int, **changes: Any) -> Comparison:
     """A paired difference of zeros and ones with Bonett and Price's interval, and Tango's for decisions."""
     difference = (gained - lost) / pairs
-    intervals = tuple(
-        i for level in LEVELS if (i := bonett_price_interval(gained, lost, pairs, level))
-    )
+    intervals = tuple(tango_interval(gained, lost, pairs, level) for level in LEVELS)
     fields: dict[str, Any] = {
         "task": "extract",
         "metric": "valid",

@@ -57,8 +57,8 @@ def test_without_a_discordant_pair_tangos_interval_has_a_closed_form():
 
 def test_tangos_interval_holds_zero_just_when_mcnemars_test_accepts():
     # At Δ = 0 the score statistic is McNemar's: (gained − lost)/sqrt(gained + lost).
-    for gained in range(0, 40):
-        for lost in range(0, 40):
+    for gained in range(40):
+        for lost in range(40):
             interval = tango_interval(gained, lost, 100, 0.95)
             rejected = abs(gained - lost) > 1.959964 * np.sqrt(gained + lost)
             assert (interval.low > 0 or interval.high < 0) == rejected

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from evalkit.metrics.base import corpus, mean, ratio
+from evalkit.stats.discordant import bonett_price_interval
 from evalkit.stats.estimate import estimate
 from evalkit.stats.intervals import cluster_interval, t_interval, t_quantile
-from evalkit.stats.discordant import bonett_price_interval
 from evalkit.stats.paired import paired_difference
 from evalkit.stats.resampling import Resampler
 

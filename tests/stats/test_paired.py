@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.metrics.base import corpus, mean, rate, ratio
-from evalkit.stats.intervals import cluster_codes
 from evalkit.stats.discordant import bonett_price_interval, tango_interval
+from evalkit.stats.intervals import cluster_codes
 from evalkit.stats.paired import LEVELS, paired_difference
 from evalkit.stats.resampling import Resampler
 
