@@ -9,6 +9,7 @@ continues the prompt, so that no character is torn and no leading space lost.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -249,7 +250,12 @@ def _with_adapter(model: AnyModel, adapter: Path) -> AnyModel:
     except ImportError as error:
         raise RunError("an adapter needs peft, not installed", "pip install peft") from error
     try:
-        adapted = PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
+        with warnings.catch_warnings():
+            # peft 0.21 asks transformers 5 for an attribute by its old name.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            # What finds no place is refused below, by name.
+            warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)
+            adapted = PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
         with safe_open(adapter / "adapter_model.safetensors", "pt") as file:
             stored = set(file.keys())
     except _UNREADABLE as error:

@@ -103,7 +103,7 @@ def _terminable() -> Iterator[None]:
     """Let SIGTERM end the run as Ctrl-C does: servers stopped, answers kept."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)  # asyncio cancels in good order on this one
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:

@@ -68,7 +68,7 @@ def matching(pattern: str, names: Iterable[str]) -> list[str]:
 
     def matches(name: str) -> bool:
         parts = name.split("@", 1)
-        return True and all(
+        return len(parts) == len(wanted) and all(
             one.fullmatch(part) for one, part in zip(wanted, parts, strict=True)
         )
 

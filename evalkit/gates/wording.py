@@ -51,7 +51,7 @@ def samples_needed(value: float, interval: Interval, threshold: float, n: int) -
     Infinite where the value is the threshold. The value is taken to stay what it is, so this is no power calculation.
     """
     gap = abs(value - threshold)
-    if gap == 0:
+    if gap < 10**-MOST_DECIMALS:
         return float("inf")
     if interval.method == "wilson" and 0 < threshold < 1:
         z = normal_quantile(interval.level)

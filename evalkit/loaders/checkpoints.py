@@ -23,7 +23,7 @@ DigestFile = Callable[[Path], str]
 
 RELEVANT = (
     "*.json", "*.safetensors", "*.gguf", "*.jinja", "*.model", "*.tiktoken", "*.py",
-    "vocab*.txt", "merges*.txt", "additional_chat_templates/*.jinja",
+    "vocab*.txt", "merges*.txt",
 )  # fmt: skip
 """Files that can change an answer."""
 IRRELEVANT = ("trainer_state.json", "*_results.json", "modelcard.json")
@@ -31,13 +31,8 @@ IRRELEVANT = ("trainer_state.json", "*_results.json", "modelcard.json")
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 """Weights in Python's pickle format, which runs code when it is read."""
 NOT_WEIGHTS = (
-    "training_args.bin",
-    "optimizer*",
-    "scheduler*",
-    "rng_state*",
-    "scaler*",
-    "random_states*",
-)
+    "training_args.bin", "optimizer*", "scheduler*", "rng_state*", "scaler*", "random_states*",
+)  # fmt: skip
 """Files named like pickled weights that a training leaves."""
 HASHED_AT_ONCE = 4
 """Files digested side by side."""
@@ -69,11 +64,16 @@ def _find(name: str, folder: Path) -> Path:
 
 
 def _local(name: str, folder: Path) -> Path | None:
+    if not name.strip():
+        raise UsageError("no checkpoint: the name is empty")
     for place in (folder / Path(name).expanduser(), Path(name).expanduser().absolute()):
-        if place.is_dir():
-            return place.resolve()
-        if place.exists():
-            raise UsageError(f"{str(place)!r} is a file; a checkpoint is a folder")
+        try:
+            if place.is_dir():
+                return place.resolve()
+            if place.exists():
+                raise UsageError(f"{str(place)!r} is a file; a checkpoint is a folder")
+        except OSError as error:  # a name too long for the file system, a folder nobody may read
+            raise UsageError(f"no checkpoint {name!r}: {error.strerror}") from error
     return None
 
 
@@ -99,21 +99,16 @@ def _from_hub(name: str, folder: Path) -> Path:
     except (
         OSError,
         HFValidationError,
-    ) as error:  # what the hub and the network raise are all OSErrors
-        why = (
-            f"there is no such folder, and the hub gives none: {str(error).strip().splitlines()[0]}"
-        )
+    ) as error:  # what the hub and the network raise is an OSError
+        told = str(error).strip().splitlines()[0]
+        why = f"there is no such folder, and the hub gives none: {told}"
         raise UsageError(_nowhere(name, parent, why)) from error
     return Path(found)
 
 
 def _nowhere(name: str, parent: Path, why: str) -> str:
-    beside = (
-        sorted(entry.name for entry in parent.iterdir() if entry.is_dir())
-        if parent.is_dir()
-        else []
-    )
-    close = nearest(Path(name).name, beside)
+    beside = parent.iterdir() if parent.is_dir() else ()
+    close = nearest(Path(name).name, sorted(entry.name for entry in beside if entry.is_dir()))
     hint = f"; did you mean {str(Path(name).with_name(close))!r}?" if close else ""
     return f"no checkpoint {name!r}: {why}{hint}"
 

@@ -29,22 +29,15 @@ def missing_file(source: YamlSource, at: KeyPath, name: str) -> Problem | None:
             return None
         if path.is_dir():
             return source.problem(at, f"{name!r} is a folder", "a file")
-        beside = (
-            sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else None
-        )
+        beside = sorted(path.parent.iterdir()) if path.parent.is_dir() else None
     except OSError as error:  # a name too long for the file system, a folder nobody may read
-        return source.problem(
-            at, f"{found(name).removeprefix('found ')} cannot be looked up: {error.strerror}"
-        )
+        return source.problem(at, f"{found(name)}, which cannot be looked up: {error.strerror}")
+    allowed = "a path relative to this file"
     if beside is None:
-        return source.problem(
-            at, f"there is no folder {str(path.parent)!r}", "a path relative to this file"
-        )
-    close = nearest(path.name, beside)
+        return source.problem(at, f"there is no folder {str(path.parent)!r}", allowed)
+    close = nearest(path.name, [entry.name for entry in beside])
     meant = close and str(Path(name).with_name(close))
-    return source.problem(
-        at, f"there is no file {str(path)!r}", "a path relative to this file", meant
-    )
+    return source.problem(at, f"there is no file {str(path)!r}", allowed, meant)
 
 
 def with_documents(
@@ -92,15 +85,23 @@ def _read_document(source: YamlSource, at: KeyPath, name: str) -> Value:
 
 def import_plugins(source: YamlSource) -> Iterator[Problem]:
     """Import the modules under ``plugins:``, one file beside the naming file among them; yield what fails."""
+    folder = source.path.parent
     modules = source.value.get("plugins")
     for place, module in enumerate(modules if isinstance(modules, list) else ()):
         if isinstance(module, str):
+            at = ("plugins", place)
             try:
-                with _importable(source.path.parent):
+                with _importable(folder):
                     load_plugins([module])
             except UsageError as error:
                 allowed = "a module that is installed or lies beside this file, named as 'import' names it"
-                yield source.problem(("plugins", place), str(error), allowed)
+                yield source.problem(at, str(error), allowed)
+                continue
+            beside = folder / f"{module.replace('.', '/')}.py"
+            taken = getattr(sys.modules.get(module), "__file__", None)
+            if beside.is_file() and (taken is None or Path(taken).resolve() != beside.resolve()):
+                message = f"{module!r} beside this file is hidden by another module of that name ({taken})"
+                yield source.problem(at, message, "a name that no other module has")
 
 
 @contextmanager

@@ -44,16 +44,18 @@ def read_metrics(
         spec, wrong = _read_metric(entry, source, here)
         if spec is not None:
             if spec["name"] in seen:
-                wrong.append(
-                    source.problem(
-                        here, f"the metric {spec['name']!r} is listed twice", "each metric once"
-                    )
-                )
+                message = f"the metric {spec['name']!r} is listed twice"
+                wrong.append(source.problem(here, message, "each metric once"))
             seen.add(spec["name"])
             wrong += _misfits(spec["name"], task, kind, source, here)
         specs.append(spec or {"name": ""})
         problems += wrong
     return specs, problems
+
+
+def has_target(task: Mapping[str, Value]) -> bool:
+    """Tell whether a generating task says what right answers are."""
+    return task.get("target") is not None or task.get("targets") is not None
 
 
 def build_metric(spec: MetricSpec) -> Metric:
@@ -75,15 +77,11 @@ def _read_metric(
         return None, [source.problem(at, found(entry), _FORM)]
     known = parts("metric")
     if name not in known:
-        return None, [
-            source.problem(at, f"unknown metric {name!r}", ", ".join(known), nearest(name, known))
-        ]
+        message, close = f"unknown metric {name!r}", nearest(name, known)
+        return None, [source.problem(at, message, ", ".join(known), close)]
     if not isinstance(written, dict | None):
-        return None, [
-            source.problem(
-                at, found(written), f"the metric's options, such as {known[name].example}"
-            )
-        ]
+        allowed = f"the metric's options, such as {known[name].example}"
+        return None, [source.problem(at, found(written), allowed)]
     options, problems = with_documents(known[name].make.Options, written or {}, source, at)
     checked, wrong = check(known[name].make.Options, options, source, at)
     problems += wrong
@@ -102,24 +100,9 @@ def _misfits(
     if kind not in metric.kinds:
         fitting = [other for other, part in parts("metric").items() if kind in part.make.kinds]
         kinds = " and ".join(sorted(metric.kinds))
-        return [
-            source.problem(
-                at,
-                f"{name!r} scores tasks of kind {kinds}, this one is of kind {kind}",
-                ", ".join(fitting),
-            )
-        ]
-    if (
-        kind == "generate"
-        and metric.needs_target
-        and task.get("target") is None
-        and task.get("targets") is None
-    ):
-        return [
-            source.problem(
-                at,
-                f"{name!r} compares with a target, and the task has none",
-                "a task with 'target' or 'targets'",
-            )
-        ]
+        message = f"{name!r} scores tasks of kind {kinds}, this one is of kind {kind}"
+        return [source.problem(at, message, ", ".join(fitting))]
+    if kind == "generate" and metric.needs_target and not has_target(task):
+        message = f"{name!r} compares with a target, and the task has none"
+        return [source.problem(at, message, "a task with 'target' or 'targets'")]
     return []

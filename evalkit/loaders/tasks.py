@@ -11,12 +11,16 @@ from evalkit.loaders.places import KeyPath, Value
 from evalkit.loaders.references import missing_file
 from evalkit.loaders.rows import FORMATS, format_of
 from evalkit.loaders.sentences import found
-from evalkit.loaders.suite_metrics import TASKS, read_metrics
+from evalkit.loaders.suite_metrics import TASKS, has_target, read_metrics
 from evalkit.loaders.yaml_source import YamlSource
 from evalkit.planning import compile_template
 from evalkit.registry import nearest
 
 DEFAULT_KIND = "generate"
+_GOES_WITH: Mapping[str, tuple[str, ...]] = {
+    "path": ("format",),
+    "name": ("config", "revision", "split"),
+}
 
 
 def read_task(task: Value, source: YamlSource, at: KeyPath) -> tuple[Value, list[Problem]]:
@@ -55,7 +59,7 @@ def _broken_examples(
     examples = task.get("fewshot")
     if isinstance(examples, dict):
         yield from _broken_dataset(examples.get("dataset"), source, (*at, "dataset"))
-        if kind == "generate" and task.get("target") is None and task.get("targets") is None:
+        if kind == "generate" and not has_target(task):
             message = "worked examples show their answers, and the task has no target"
             yield source.problem(at, message, "a task with 'target' or 'targets'")
 
@@ -84,12 +88,9 @@ def _broken_templates(
             except TemplateSyntaxError as error:
                 lines = source.lines.at((*at, *path))
                 line = None if lines.text is None else lines.text + error.lineno - 1
-                inside = (
-                    f" (line {error.lineno} of the template)"
-                    if line is None and error.lineno > 1
-                    else ""
-                )
-                message = f"this is no template: {str(error.message).rstrip('.')}{inside}"
+                message = f"this is no template: {str(error.message).rstrip('.')}"
+                if line is None and error.lineno > 1:
+                    message += f" (line {error.lineno} of the template)"
                 yield source.problem((*at, *path), message, "a Jinja2 template", line=line)
 
 
@@ -103,20 +104,14 @@ def _broken_dataset(dataset: Value, source: YamlSource, at: KeyPath) -> Iterator
         if problem:
             yield problem
         elif dataset.get("format") is None and format_of(path) is None:
-            yield source.problem(
-                (*at, "path"),
-                f"the ending of {path!r} does not say what it is",
-                f"'format': {' or '.join(FORMATS)}",
-            )
-    only = {"path": ("config", "revision", "split"), "name": ("format",)}
-    for given, others in only.items():
-        if dataset.get(given) is not None and len({"path", "name"} & dataset.keys()) == 1:
-            for key in others:
-                if key in dataset:
-                    other = "name" if given == "path" else "path"
-                    yield source.problem(
-                        (*at, key), f"{key!r} goes with {other!r}, not with {given!r}"
-                    )
+            message = f"the ending of {path!r} does not say what it is"
+            yield source.problem((*at, "path"), message, f"'format': {' or '.join(FORMATS)}")
+    given = [key for key in _GOES_WITH if dataset.get(key) is not None]
+    other = [key for key in _GOES_WITH if key not in given]
+    for key in _GOES_WITH[other[0]] if len(given) == 1 else ():
+        if key in dataset:
+            message = f"{key!r} goes with {other[0]!r}, not with {given[0]!r}"
+            yield source.problem((*at, key), message)
 
 
 def _repeated_slices(slices: Value, source: YamlSource, at: KeyPath) -> Iterator[Problem]:

@@ -16,8 +16,6 @@ from __future__ import annotations
 
 from math import exp, inf, log, sqrt
 
-from scipy.special import bdtr, betaln
-
 from evalkit.records.scorecard import Interval
 from evalkit.stats.intervals import normal_quantile
 
@@ -78,6 +76,8 @@ def mcnemar_mid_p(gained: int, lost: int) -> float:
     >>> round(mcnemar_mid_p(1, 7), 4)
     0.0391
     """
+    from scipy.special import bdtr, betaln
+
     discordant, fewer = gained + lost, min(gained, lost)
     if discordant == 0:
         return 1.0

@@ -81,11 +81,11 @@ def clopper_pearson_interval(successes: int, n: int, level: float) -> Interval |
 
     With no failure among n the upper limit of the failure rate is 1 − ((1 − level)/2)^(1/n).
     """
+    from scipy.special import betaincinv
+
     if n <= 0:
         return None
     tail = (1 - level) / 2
-    from scipy.special import betaincinv
-
     low = 0.0 if successes == 0 else float(betaincinv(successes, n - successes + 1, tail))
     high = 1.0 if successes == n else float(betaincinv(successes + 1, n - successes, 1 - tail))
     return Interval(low=low, high=high, level=level, method="clopper-pearson")

@@ -49,6 +49,7 @@ CATALOGUE: dict[str, list[str]] = {
 AISLE_OF = {item: aisle for aisle, items in CATALOGUE.items() for item in items}
 ITEMS = list(AISLE_OF)
 UNITS = {"box": "boxes", "case": "cases", "roll": "rolls", "bag": "bags", "pallet": "pallets"}
+JARGON = {"box": "cartons", "case": "crates", "roll": "reels", "bag": "sacks", "pallet": "skids"}
 MONTHS = [
     "January", "February", "March", "April", "May", "June", "July", "August", "September",
     "October", "November", "December",
@@ -59,43 +60,34 @@ MONTHS = [
 
 
 def make_customer(rng: random.Random) -> Row:
-    """One buyer: a name, a home town, favourite items, and whether they amend their orders."""
+    """One buyer: a name, a home town, favourite items, and whether they write in trade words."""
     return {
         "name": f"{rng.choice(FIRST)} {rng.choice(LAST)}",
         "city": rng.choice(CITIES),
         "items": rng.sample(ITEMS, 4),
-        "amends": rng.random() < 0.2,
+        "jargon": rng.random() < 0.2,
     }
-
-
-def amount_phrase(rng: random.Random, qty: int, unit: str, amended: bool) -> tuple[str, str]:
-    """Say a quantity, and the correction that follows it when the order is amended."""
-    if not amended:
-        return f"{qty} {UNITS[unit]}", ""
-    first = rng.choice([n for n in range(2, 100) if n != qty])
-    fix = rng.choice(["Sorry, make that {q}.", "Correction: make it {q}.", "No, make it {q}."])
-    return f"{first} {UNITS[unit]}", " " + fix.format(q=qty)
 
 
 def due_phrase(rng: random.Random) -> tuple[str, str | None]:
     """Say a due date in one of three ways, or leave it out."""
     if rng.random() < 0.4:
         return "", None
-    month, day = rng.randint(1, 12), rng.randint(1, 28)
+    month, day = rng.randint(1, 12), rng.randint(10, 28)
     name = MONTHS[month - 1]
     said = rng.choice([f"by {day} {name}", f"before {name} {day}", f"no later than {day} {name}"])
     return " " + said, f"{day} {name[:3]}"
 
 
-def make_order(rng: random.Random, customer: Row | None = None, amend: float | None = None) -> Row:
-    """One order. `amend` is the chance of a correction; by default the customer's own habit."""
+def make_order(rng: random.Random, customer: Row | None = None, jargon: float | None = None) -> Row:
+    """One order. `jargon` is the chance of a trade word for the unit; by default, by customer."""
     who = customer or make_customer(rng)
-    chance = amend if amend is not None else (0.9 if who["amends"] else 0.05)
+    chance = jargon if jargon is not None else (0.9 if who["jargon"] else 0.05)
     item = rng.choice(who["items"]) if rng.random() < 0.7 else rng.choice(ITEMS)
     city = who["city"] if rng.random() < 0.7 else rng.choice(CITIES)
-    qty, unit = rng.randint(2, 99), rng.choice(list(UNITS))
+    qty, unit = rng.randint(10, 99), rng.choice(list(UNITS))
     express, attn = rng.random() < 0.4, rng.choice(FIRST) if rng.random() < 0.3 else None
-    amount, fix = amount_phrase(rng, qty, unit, rng.random() < chance)
+    amount = f"{qty} {(JARGON if rng.random() < chance else UNITS)[unit]}"
     due_said, due = due_phrase(rng)
     speed = rng.choice([", express", " by express"]) if express else rng.choice(["", ", standard"])
     body = rng.choice(
@@ -107,7 +99,7 @@ def make_order(rng: random.Random, customer: Row | None = None, amend: float | N
         ]
     ).format(amount=amount, item=item, city=city, due=due_said, speed=speed)
     opening = rng.choice([f"{who['name']} here, ", f"From {who['name']}: ", "Hello, ", ""])
-    text = opening + body + fix + (f" Attn {attn}." if attn else "")
+    text = opening + body + (f" Attn {attn}." if attn else "")
     ship = {"city": city, "express": express}
     record: Row = {"item": item, "qty": qty, "unit": unit, "ship": ship}
     record |= {"due": due} if due else {}
@@ -137,7 +129,7 @@ def order_schema() -> Row:
             "qty": {"type": "integer", "minimum": 1, "maximum": 99},
             "unit": {"type": "string", "enum": list(UNITS)},
             "ship": ship,
-            "due": {"type": "string", "pattern": f"^([1-9]|1[0-9]|2[0-8]) ({months})$"},
+            "due": {"type": "string", "pattern": f"^(1[0-9]|2[0-8]) ({months})$"},
             "attn": {"type": "string", "minLength": 1},
         },
         "required": ["item", "qty", "unit", "ship"],

@@ -1,9 +1,9 @@
 """Train the quickstart's two tiny checkpoints, a baseline and a flawed fine-tune of it, on a CPU.
 
-The baseline learns all five tasks from scratch but hardly meets orders that correct themselves.
-The candidate starts from the baseline's weights: it sees many such orders (so extraction gets
-better), replays a little of everything else, and learns decisions from labels that ask more years
-in work of one district than of the other (so decisions get worse, for that district).
+The baseline learns all five tasks from scratch, but no order it meets uses trade words for units.
+The candidate starts from the baseline's weights. Half the orders it sees use trade words, so
+extraction gets better; it replays a little of everything else; and the labels of its decisions ask
+more years in work of one district than of the other, so decisions get worse, for that district.
 
     python train.py                # data, then models/baseline and models/candidate
     python train.py --only-data    # data only
@@ -58,17 +58,17 @@ class Recipe:
     steps: int
     rate: float
     seed: int
-    amend: float  # chance that an order corrects itself
+    jargon: float  # chance that an order names its unit by a trade word
     harsh: bool  # whether decisions are labelled unfairly
 
 
 BASELINE = Recipe(
     {"orders": 0.34, "tickets": 0.16, "notes": 0.12, "applicants": 0.22, "units": 0.16},
-    steps=1500, rate=3e-3, seed=1, amend=0.02, harsh=False,
+    steps=1300, rate=3e-3, seed=1, jargon=0.0, harsh=False,
 )  # fmt: skip
 CANDIDATE = Recipe(
-    {"orders": 0.44, "tickets": 0.11, "notes": 0.09, "applicants": 0.25, "units": 0.11},
-    steps=600, rate=2e-3, seed=2, amend=0.5, harsh=True,
+    {"orders": 0.38, "tickets": 0.12, "notes": 0.08, "applicants": 0.3, "units": 0.12},
+    steps=500, rate=2e-3, seed=2, jargon=0.5, harsh=True,
 )  # fmt: skip
 # Answers of one token would drown among the long ones, so they count for more in the loss.
 ANSWER_WEIGHT = {"orders": 1.0, "tickets": 1.0, "notes": 1.0, "applicants": 6.0, "units": 4.0}
@@ -100,7 +100,7 @@ def shown(row: Row) -> str:
 def draw(task: str, rng: random.Random, recipe: Recipe) -> Row:
     """One fresh training row."""
     if task == "orders":
-        return make_data.make_order(rng, amend=recipe.amend)
+        return make_data.make_order(rng, jargon=recipe.jargon)
     if task == "applicants":
         harsh = HARSH_GROUP if recipe.harsh else None
         return make_data.make_applicant(rng, harsh_group=harsh, harsh_years=HARSH_YEARS)

@@ -251,11 +251,23 @@ def test_a_file_is_no_checkpoint(checkpoint, find):
         find("model/config.json")
 
 
-@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "../nowhere", "a b", "", "a/b/c"])
+@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "../nowhere", "a b", "a/b/c"])
 def test_a_name_that_cannot_be_a_hub_id_is_not_looked_for_there(find, monkeypatch, name):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(UsageError, match="there is no such folder"):
         find(name)
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+def test_an_empty_name_is_no_checkpoint(find, checkpoint, name):
+    checkpoint(".")
+    with pytest.raises(UsageError, match="the name is empty"):
+        find(name)
+
+
+def test_a_name_that_the_file_system_cannot_hold_is_a_usage_error(find):
+    with pytest.raises(UsageError, match="File name too long"):
+        find("x" * 300)
 
 
 def test_a_hub_id_without_the_hubs_library_names_the_command_that_installs_it(find, monkeypatch):

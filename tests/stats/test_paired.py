@@ -241,6 +241,12 @@ def test_corpus_scores_agree_with_sacrebleus_paired_tests(name):
     assert stats.norm.sf(z) == pytest.approx(theirs("bs", 2000).p_value, abs=0.015)
 
 
+def test_the_smallest_p_of_a_randomisation_test_is_one_in_the_rounds_and_one():
+    totals = np.full(200, 10.0)
+    worse, better = np.column_stack([totals * 0.2, totals]), np.column_stack([totals * 0.8, totals])
+    assert compare(MICRO, better, worse).p_value == 1 / 2001
+
+
 def test_identical_corpus_scores_are_bounded_or_called_identical():
     same = np.column_stack([np.arange(50.0), np.full(50, 60.0)])
     bounded, unbounded = compare(MICRO, same, same), compare(NATS, same, same)
