@@ -75,7 +75,7 @@ async def prove_adapter(served: ServedModel, base: str, texts: Sequence[Sequence
             moved = max(moved, _distance(without, await served.score(text)))
     except Fault as fault:
         raise RunError(f"the adapter could not be checked: {fault.message}") from fault
-    if moved < -2 * noise + 1e-6:
+    if moved <= 2 * noise + 1e-6:
         raise RunError(
             f"the adapter does not change the model: log-probabilities move by {moved:.1e} nats",
             "check that it was trained, and for this very checkpoint",

@@ -181,8 +181,9 @@ class PerplexityTask(TaskBase):
     kind: Literal["perplexity"]
     text: str
     """A Jinja2 template of the text to predict."""
-    max_length: Annotated[int, Field(ge=2)] | None = None
-    """Window in tokens; the model's own context length where not given."""
+    max_length: Annotated[int, Field(ge=2)] = 1024
+    """Window in tokens: the same for every model, so that their numbers compare. A text whose window does not fit a
+    model's context is a failure there."""
     context: Annotated[int, Field(ge=1)] = 1
     """Least tokens of context before a window's first scored token; 1 gives disjoint windows."""
     prefix: Literal["bos", "none"] = "bos"
@@ -193,7 +194,7 @@ class PerplexityTask(TaskBase):
 
     @model_validator(mode="after")
     def _context_fits(self) -> PerplexityTask:
-        if self.max_length is not None and self.context > self.max_length:
+        if self.context > self.max_length:
             raise ValueError("'context' must not be longer than 'max_length'")
         return self
 

@@ -63,13 +63,13 @@ def test_every_key_is_described(name):
         assert inner.get("description") or "$ref" in inner or key in ("kind", *parts("metric")), key
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def suite_errors():
     validator = jsonschema.Draft202012Validator(suite_schema())
     return lambda value: sorted(error.message for error in validator.iter_errors(value))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def gate_errors():
     validator = jsonschema.Draft202012Validator(gate_schema())
     return lambda value: sorted(error.message for error in validator.iter_errors(value))
