@@ -10,68 +10,38 @@ import os
 from pathlib import Path
 from typing import Any
 
+from tiny_checkpoints import WINDOW, make_llama
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-CONTEXT = 128
+CONTEXT = WINDOW
+BOS_ID, EOS_ID = 1, 2
 HIDDEN = 128
 """Over 4 heads: vLLM on a CPU takes no heads of fewer than 32."""
 RANK = 4
 ALPHA = 8
-_TEXT = "The order of seven green apples and the quick brown fox jumps over the lazy dog. "
 _TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}\n{% endfor %}"
     "{% if add_generation_prompt %}[assistant]{% endif %}"
 )
 
 
-def write_llama(folder: Path, seed: int = 0) -> Path:
-    """Write a checkpoint: Llama, hidden size 128, 2 layers, context 128, byte-level BPE, BOS, a chat template.
+def write_llama(folder: Path) -> Path:
+    """Write a checkpoint with BOS, a context of 128 tokens and a chat template.
 
     Its ``generation_config.json`` asks for sampling that no answer of a suite may be touched by.
     """
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    letters = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=320,
-        special_tokens=["<s>", "</s>"],
-        initial_alphabet=letters,
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator([_TEXT] * 20, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 0)]
-    )
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", chat_template=_TEMPLATE
-    )
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=tokenizer.get_vocab_size(),
-        hidden_size=HIDDEN,
-        intermediate_size=2 * HIDDEN,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=CONTEXT,
-        bos_token_id=0,
-        eos_token_id=1,
-        initializer_range=0.2,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    fast.save_pretrained(folder)
+    make_llama(folder, hidden_size=HIDDEN, intermediate_size=2 * HIDDEN, initializer_range=0.2)
+    (folder / "chat_template.jinja").write_text(_TEMPLATE)
     tampering = {
         "do_sample": True,
         "temperature": 3.0,
         "repetition_penalty": 5.0,
         "max_new_tokens": 2,
     }
-    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 1, **tampering}))
+    (folder / "generation_config.json").write_text(
+        json.dumps({"eos_token_id": EOS_ID, **tampering})
+    )
     return folder
 
 
@@ -139,6 +109,6 @@ class Reference:
                 written.append(
                     self.model(torch.tensor([ids + written])).logits[0, -1].argmax().item()
                 )
-            if written[-1] == 1:
+            if written[-1] == EOS_ID:
                 break
         return written

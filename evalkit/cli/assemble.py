@@ -10,12 +10,11 @@ from pathlib import Path
 from evalkit.errors import Problem, UsageError
 from evalkit.loaders.datasets import open_dataset
 from evalkit.loaders.gates import load_gate
+from evalkit.loaders.suite_metrics import build_metric
 from evalkit.loaders.suites import LoadedSuite, load_suite
-from evalkit.metrics.base import Metric
 from evalkit.pipeline import TaskParts
 from evalkit.planning import Row
-from evalkit.records.suite import DatasetSpec, GateSpec, MetricSpec, SuiteSpec, TaskSpec
-from evalkit.registry import find
+from evalkit.records.suite import DatasetSpec, GateSpec, SuiteSpec, TaskSpec
 
 DigestFile = Callable[[Path], str]
 
@@ -81,12 +80,6 @@ def _limited(suite: SuiteSpec, limit: int) -> SuiteSpec:
 
     tasks = tuple(task.model_copy(update={"dataset": cut(task.dataset)}) for task in suite.tasks)
     return suite.model_copy(update={"tasks": tasks})
-
-
-def build_metric(spec: MetricSpec) -> Metric:
-    """Return a metric from its declaration, which the loader has checked."""
-    kind: type[Metric] = find("metric", spec.name).make
-    return kind(spec.name, kind.Options.model_validate(spec.options))
 
 
 def task_parts(task: TaskSpec, folder: Path, digest_file: DigestFile) -> TaskParts:

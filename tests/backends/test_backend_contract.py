@@ -16,13 +16,19 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import stub_server
 import tiny_checkpoints
+from fake_vllm import write_fake_vllm
 
+from evalkit.backends.openai import OpenAIArgs, OpenAIBackend
 from evalkit.backends.replay import ReplayArgs, ReplayBackend
 from evalkit.backends.transformers import TransformersArgs, TransformersBackend
+from evalkit.backends.vllm_command import VllmArgs
+from evalkit.backends.vllm_server import VllmBackend
 from evalkit.errors import Fault
 from evalkit.ports import Backend
 from evalkit.records.exchange import (
+    Checkpoint,
     Completion,
     Decoding,
     FinishReason,
@@ -82,7 +88,27 @@ async def replay(folder: Path) -> AsyncIterator[Backend]:
     )
 
 
-BACKENDS: list[Factory] = [transformers, replay]
+@asynccontextmanager
+async def openai(folder: Path) -> AsyncIterator[Backend]:
+    tokenizer = stub_server.write_tokenizer(folder / "tokenizer")
+    with stub_server.running_stub(folder) as stub:
+        yield OpenAIBackend.from_model(
+            stub.url, OpenAIArgs(tokenizer=str(tokenizer)), _tokenizer_only
+        )
+
+
+@asynccontextmanager
+async def vllm(folder: Path) -> AsyncIterator[Backend]:
+    checkpoint = stub_server.write_tokenizer(folder / "checkpoint")
+    args = VllmArgs(python=write_fake_vllm(folder), extra=("--chat-template", "x"))
+    yield VllmBackend.from_model(str(checkpoint), args, _tokenizer_only)
+
+
+def _tokenizer_only(name: str) -> Checkpoint:
+    return Checkpoint(name, {"tokenizer.json": "0" * 64}, "0" * 64)
+
+
+BACKENDS: list[Factory] = [transformers, replay, openai, vllm]
 
 
 class Silent:

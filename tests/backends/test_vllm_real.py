@@ -9,18 +9,16 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
-from tiny_llama import CONTEXT, Reference, write_adapter, write_llama
+from tiny_checkpoints import find
+from tiny_llama import BOS_ID, CONTEXT, EOS_ID, Reference, write_adapter, write_llama
 
 from evalkit.backends.openai import OpenAIArgs, OpenAIBackend
 from evalkit.backends.vllm_command import VllmArgs, find_installation
 from evalkit.backends.vllm_server import VllmBackend
 from evalkit.errors import Fault, RunError
-from evalkit.identity import digest
-from evalkit.loaders.checkpoints import find_checkpoint
 from evalkit.metrics.windows import rolling_windows
 from evalkit.records.exchange import Decoding, Message, Request, Window
 
@@ -52,11 +50,6 @@ def adapter(llama):
 @pytest.fixture(scope="module")
 def reference(llama):
     return Reference(llama)
-
-
-find = partial(
-    find_checkpoint, folder=Path(), digest_file=lambda path: digest(str(path.stat().st_size))
-)
 
 
 def backend_for(folder, **args):
@@ -152,7 +145,7 @@ def test_greedy_answers_are_those_of_transformers(running, served, asked_as_vllm
             assert completion.text == decoded(reference, written)
             assert completion.prompt_tokens == len(ids)
             assert completion.completion_tokens == len(written)
-            assert completion.finish_reason == ("stop" if written[-1] == 1 else "length")
+            assert completion.finish_reason == ("stop" if written[-1] == EOS_ID else "length")
 
 
 def test_a_chat_goes_through_the_checkpoints_own_template(running, served, reference):
@@ -162,8 +155,8 @@ def test_a_chat_goes_through_the_checkpoints_own_template(running, served, refer
     [completion] = ask(running, served, request)
     prompt = "[system] Be brief.\n[user] Hi ✓\n[assistant]"
     ids = reference.tokenizer(prompt).input_ids
-    assert ids[0] == 0
-    assert ids[1] != 0
+    assert ids[0] == BOS_ID
+    assert ids[1] != BOS_ID
     assert completion.prompt_tokens == len(ids)
     assert completion.text == decoded(reference, reference.continued(ids, 12))
 
@@ -217,7 +210,7 @@ def test_a_long_texts_log_probabilities_are_those_of_its_windows(
     [completion] = ask(running, backend, perplexity(document, window))
     ids = reference.tokenizer(document, add_special_tokens=False).input_ids
     assert len(ids) > CONTEXT
-    whole = [0, *ids] if window.prefix == "bos" else ids
+    whole = [BOS_ID, *ids] if window.prefix == "bos" else ids
     shift = 1 if window.prefix == "bos" else 0
     expected = []
     for start, first, end in rolling_windows(

@@ -1,4 +1,4 @@
-"""The ``vllm`` backend around a stand-in: an "interpreter" that runs the stub server under vLLM's command line."""
+"""The ``vllm`` backend around a stand-in: an interpreter that runs the stub server for vLLM."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-import stub_server
+from fake_vllm import write_fake_vllm
 from stub_server import answer_text, logprob, write_tokenizer
 
 from evalkit.backends import vllm_command
@@ -21,24 +21,6 @@ from evalkit.errors import Fault, RunError, UsageError
 from evalkit.records.exchange import Checkpoint, Decoding, Request
 
 GREEDY = Decoding(max_tokens=64, temperature=0, top_p=1, stop=(), seed=None)
-
-# What stands in for `python -m vllm.entrypoints.cli.main serve …`; --fake says how it fails.
-FAKE = """
-import os, sys, time
-argv = sys.argv[1:]
-with open(os.environ["FAKE_NOTE"], "w") as note:
-    print(os.getpid(), *argv, file=note)
-port, how = argv[argv.index("--port") + 1], argv[argv.index("--fake") + 1] if "--fake" in argv else ""
-print("(APIServer pid=1) INFO 11-20 14:31:44 [x.py:1] Loading \\x1b[1mweights\\x1b[0m", flush=True)
-if how == "crash":
-    print("(EngineCore pid=2) ERROR 11-20 14:31:44 [core.py:1] OSError: the header is too large", flush=True)
-    sys.exit("RuntimeError: Engine core initialization failed. See root cause above.")
-if how == "hang":
-    time.sleep(600)
-time.sleep(1.2 if how == "slow" else 0)
-models, key = ["--model", "model", "--model", "adapter"], ["--api-key", os.environ["VLLM_API_KEY"]]
-os.execv(sys.executable, [sys.executable, STUB, "--port", port, *models, *key])
-"""
 
 
 class Steps:
@@ -54,20 +36,9 @@ class Steps:
 
 @pytest.fixture
 def fake(tmp_path, monkeypatch):
-    """A Python interpreter that claims to have vLLM 9.9 for GPUs."""
-    server = tmp_path / "fake_server.py"
-    server.write_text(FAKE.replace("STUB", repr(stub_server.__file__)))
-    python = tmp_path / "python"
-    python.write_text(
-        "#!/bin/sh\n"
-        'if [ "$1" = -c ]; then echo \'{"vllm": "9.9", "torch": "2.0"}\'; exit; fi\n'
-        f'exec {sys.executable} {server} "$@"\n'
-    )
-    python.chmod(0o755)
-    monkeypatch.setenv("FAKE_NOTE", str(tmp_path / "note"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("evalkit.backends.server_process.MOST_LETTERS", 1000)
-    return str(python)
+    return write_fake_vllm(tmp_path)
 
 
 @pytest.fixture
