@@ -23,7 +23,7 @@ def console() -> Console:
 def print_run(scorecard: Scorecard, verdict: Verdict, folder: Path, *, quiet: bool) -> None:
     """Print numbers, rules and verdict, and where the files lie."""
     out = console()
-    out.print(verdict_line(verdict) if quiet else drawing(scorecard, verdict))
+    out.print(verdict_line(verdict) if quiet else drawing(scorecard, verdict, out.width))
     facts = scorecard.circumstances
     if not quiet:
         out.print(

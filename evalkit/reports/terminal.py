@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from evalkit.records.scorecard import Scorecard
+from evalkit.records.scorecard import Estimate, Scorecard
 from evalkit.records.verdict import Outcome, Verdict
 from evalkit.reports.view import (
     EstimateRow,
@@ -30,42 +30,59 @@ STYLES = {
 MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?", "missing": "?", "incomparable": "?"}
 
 
-def scorecard_table(scorecard: Scorecard, *, slices: bool = False) -> Table:
-    """Return the estimates, candidate beside baseline; slices only when asked for."""
+WIDE = 118
+"""From this many columns on, units and the baseline's intervals are shown too; the difference has its own anywhere."""
+
+
+def scorecard_table(scorecard: Scorecard, width: int) -> Table:
+    """Return the estimates over all samples, task by task, candidate beside baseline."""
     paired = any(e.model == "baseline" for e in scorecard.estimates)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Scorecard", title_justify="left")
-    table.add_column("estimate", no_wrap=True)
+    wide = width >= WIDE
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        title="Scorecard",
+        title_justify="left",
+    )
+    table.add_column("task, metric", no_wrap=True)
     table.add_column("candidate", justify="right", no_wrap=True)
     if paired:
         table.add_column("baseline", justify="right", no_wrap=True)
         table.add_column("difference", justify="right", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
-    table.add_column("unit", overflow="fold")
+    if wide:
+        table.add_column("unit", overflow="fold")
+    task = None
     for row in estimate_rows(scorecard):
-        if row.slice is not None and not slices:
+        if row.slice is not None:
             continue
-        table.add_row(*_estimate_cells(row, paired=paired))
+        shown = row.candidate or row.baseline
+        assert shown is not None, "a row stands for at least one estimate"
+        if shown.task != task:
+            task = shown.task
+            table.add_row(Text(task, "bold"))
+        table.add_row(*_estimate_cells(row, shown, paired=paired, wide=wide))
     return table
 
 
-def _estimate_cells(row: EstimateRow, *, paired: bool) -> list[RenderableType]:
-    shown = row.candidate or row.baseline
-    assert shown is not None, "a row stands for at least one estimate"
-    cells: list[RenderableType] = [Text(row.name), _value(row.candidate)]
+def _estimate_cells(row: EstimateRow, shown: Estimate, *, paired: bool, wide: bool) -> list[Text]:
+    cells = [Text(f"  {shown.metric}"), _value(row.candidate)]
     if paired:
-        cells += [_value(row.baseline), _difference(row)]
-    unit = Text(shown.unit)
-    if lost := missing_samples(shown.counts):
-        unit.append(f", {lost}", "yellow")
-    return [*cells, f"{shown.counts.scored:,}", unit]
+        cells += [_value(row.baseline, interval=wide), _difference(row)]
+    lost = missing_samples(shown.counts)
+    cells.append(Text(f"{shown.counts.scored:,}", "yellow" if lost else ""))
+    if wide:
+        cells.append(Text.assemble(shown.unit, (f", {lost}" if lost else "", "yellow")))
+    return cells
 
 
-def _value(estimate: object) -> Text:
+def _value(estimate: Estimate | None, *, interval: bool = True) -> Text:
     if estimate is None:
         return Text("–")
-    value = number(getattr(estimate, "value", None))
-    interval = span(getattr(estimate, "interval", None))
-    return Text.assemble(value, " ", (interval, "dim"))
+    if not interval:
+        return Text(number(estimate.value))
+    return Text.assemble(number(estimate.value), " ", (span(estimate.interval), "dim"))
 
 
 def _difference(row: EstimateRow) -> Text:
@@ -76,28 +93,28 @@ def _difference(row: EstimateRow) -> Text:
     return Text.assemble((signed(held.difference), style), " ", (span(held.interval), "dim"))
 
 
-def verdict_table(verdict: Verdict) -> Table:
-    """Return one row per outcome, what needs attention first."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Rules", title_justify="left")
-    table.add_column("", no_wrap=True)
-    table.add_column("rule", overflow="fold")
-    table.add_column("required", overflow="fold", ratio=2)
-    table.add_column("what was found", overflow="fold", ratio=5)
+def outcome_list(verdict: Verdict) -> Table:
+    """Return every outcome with its rule and its reason, what needs attention first."""
+    table = Table.grid(padding=(0, 2))
+    table.title, table.title_justify = "Rules", "left"
+    table.add_column(no_wrap=True)
+    table.add_column()
     for outcome in ordered_outcomes(verdict):
-        table.add_row(*_outcome_cells(outcome))
+        style = STYLES[outcome.counts_as]
+        if outcome.severity != "block" and outcome.counts_as != "pass":
+            style = "yellow"
+        severity = "" if outcome.severity == "block" else f" ({outcome.severity})"
+        told = Text.assemble(
+            (outcome.rule, "bold"), f"{severity}: {outcome.required}\n", _reason(outcome)
+        )
+        table.add_row(Text(f"{MARKS[outcome.counts_as]} {outcome.counts_as}", style), told)
     return table
 
 
-def _outcome_cells(outcome: Outcome) -> list[RenderableType]:
-    style = STYLES[outcome.counts_as]
-    if outcome.severity != "block" and outcome.counts_as != "pass":
-        style = "yellow"
-    label: str = outcome.status
-    if outcome.counts_as != outcome.status:
-        label = f"{outcome.counts_as} ({outcome.status})"
-    severity = "" if outcome.severity == "block" else f" ({outcome.severity})"
-    mark = Text(f"{MARKS[outcome.counts_as]} {label}", style)
-    return [mark, Text(f"{outcome.rule}{severity}"), Text(outcome.required), Text(outcome.reason)]
+def _reason(outcome: Outcome) -> Text:
+    counted = "" if outcome.counts_as == outcome.status else f" ({outcome.status})"
+    why = f" {outcome.why}" if outcome.why and outcome.counts_as != "pass" else ""
+    return Text(f"{outcome.reason}{counted}.{why}", "dim" if outcome.counts_as == "pass" else "")
 
 
 def verdict_line(verdict: Verdict) -> Text:
@@ -107,6 +124,8 @@ def verdict_line(verdict: Verdict) -> Text:
     )
 
 
-def drawing(scorecard: Scorecard, verdict: Verdict) -> RenderableType:
+def drawing(scorecard: Scorecard, verdict: Verdict, width: int) -> RenderableType:
     """Return everything a run prints: numbers, rules, verdict last, where the eye ends."""
-    return Group(scorecard_table(scorecard), verdict_table(verdict), verdict_line(verdict))
+    return Group(
+        scorecard_table(scorecard, width), outcome_list(verdict), "", verdict_line(verdict)
+    )

@@ -40,14 +40,14 @@ class EstimateRow:
 def number(value: float | None) -> str:
     """Return a number with about four significant digits; a dash for none.
 
-    >>> number(0.98125), number(3.14159), number(123.456), number(None)
-    ('0.981', '3.142', '123.5', '–')
+    >>> number(0.98125), number(3.14159), number(84.739), number(123.456), number(None)
+    ('0.981', '3.142', '84.74', '123.5', '–')
     """
     if value is None:
         return "–"
     magnitude = abs(value)
-    if magnitude >= 100:
-        return f"{value:,.1f}"
+    if magnitude >= 10:
+        return f"{value:,.1f}" if magnitude >= 100 else f"{value:.2f}"
     return f"{value:.3f}"
 
 
