@@ -85,7 +85,7 @@ def _rolling(text: str, window: Window = DISJOINT) -> Request:
     return Request(text, "1", "task", "rolling", text, window=window)
 
 
-PROMPTS = [text[:cut] for text in TEXTS for cut in (1, 9, 30, len(text))]
+PROMPTS = list(dict.fromkeys(text[:cut] for text in TEXTS for cut in (1, 9, 30, len(text))))
 PAIRS = [(text[:cut], text[cut:]) for text in TEXTS[:4] for cut in (0, 3, 20, 21, 40) if text[cut:]]
 LONG = [" ".join(TEXTS) * 3, *TEXTS]
 
