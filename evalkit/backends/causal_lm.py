@@ -4,12 +4,12 @@ Imports torch: import it only where a model is about to be loaded.
 
 **A row's numbers do not depend on its batch.** Floating-point kernels choose their order of addition by the shapes they
 are given, so a row computed with other mates can differ in its last bits, and a resumed run would not be byte-equal.
-Therefore a row is padded to a length that follows from its own length alone, and only rows of equal padded length share
-a batch. On the CPU, no matrix product has fewer than ``LEAST`` rows (fewer take other kernels: logits are taken at
-that many places, and a batch that writes is filled to that many rows), and one token at a time is read with plain
-("eager") attention (torch's fused kernel for a single query gives a row different last bits at different places in the
-batch). Measured with torch 2.13 in float32: equal to the bit. On CUDA, answers can differ in their last bits with the
-batch, as they do on servers.
+Therefore a row is padded to a length that follows from its own request alone, and only rows of equal padded length
+share a batch. On the CPU, no matrix product has fewer than ``LEAST`` rows (fewer take other kernels: logits are taken
+at that many places, and a batch that writes is filled to that many rows), and one token at a time is read with plain
+("eager") attention (torch's fused kernel splits a single query among threads by where it stands in the batch).
+Measured with torch 2.13 on x86-64 in float32: equal to the bit. On CUDA, numbers can differ in their last bits with
+the batch, as they do on servers.
 
 **Drawing.** A sampled token is the inverse of the cumulative distribution at a uniform number from the request's own
 generator, so that a request's answer depends on its seed and not on its mates. Nucleus sampling keeps the smallest set
@@ -147,7 +147,10 @@ class CausalLM:
 
     def write(self, answers: Sequence[Answer]) -> None:
         """Write every answer to its end. Raises Fault("out_of_memory") where one does not fit alone."""
-        lengths = [self._within(written_length(len(answer.prompt))) for answer in answers]
+        lengths = [
+            self._within(written_length(len(answer.prompt)), answer.decoding.max_tokens)
+            for answer in answers
+        ]
         self._in_batches(answers, lengths, lambda _: self._rows, self._write_batch)
 
     def _write_batch(self, answers: Sequence[Answer], length: int) -> list[None]:
@@ -246,9 +249,9 @@ class CausalLM:
             items[half:], length, compute
         )
 
-    def _within(self, padded: int) -> int:
-        """Return a padded length within the model's window: some models know no further position."""
-        return padded if self._context_length is None else min(padded, self._context_length)
+    def _within(self, padded: int, room: int = 0) -> int:
+        """Return a padded length that leaves room in the model's window: some models know no further position."""
+        return padded if self._context_length is None else min(padded, self._context_length - room)
 
     def _tensor(self, values: Any) -> Tensor:  # noqa: ANN401 - any nested sequence of integers
         return torch.tensor(values, dtype=torch.long, device=self._device)

@@ -266,7 +266,11 @@ def _with_adapter(model: AnyModel, adapter: Path) -> AnyModel:
             f"{adapter}: {len(unused)} of {len(stored)} adapter weights find no place in the model: {unused[0]} …",
             "use the adapter on the checkpoint that it was trained for",
         )
-    return adapted
+    if adapted.active_peft_config.is_prompt_learning:
+        advice = "merge it into the checkpoint, or use an adapter that changes weights (LoRA)"
+        raise RunError(f"{adapter} changes prompts, not weights", advice)
+    # The model itself, its layers changed in place: peft's wrapper hides which arguments it takes.
+    return adapted.get_base_model()
 
 
 def _unreadable(folder: Path, what: str, error: BaseException) -> RunError:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from evalkit.errors import Problem, UsageError
+from evalkit.errors import Problem, RunError, UsageError
 from evalkit.ports import Backend
 from evalkit.records.exchange import FindCheckpoint
 from evalkit.registry import find, nearest
@@ -38,7 +36,13 @@ def _has_gpu() -> bool:
 
 
 def _has_vllm() -> bool:
-    return bool(os.environ.get("EVALKIT_VLLM_PYTHON")) or find_spec("vllm") is not None
+    from evalkit.backends.vllm_command import find_installation
+
+    try:
+        find_installation(None)
+    except RunError:
+        return False
+    return True
 
 
 def arguments_for(role: str, given: Mapping[str, str]) -> dict[str, str]:

@@ -27,6 +27,7 @@ from evalkit.backends.vllm_command import VllmArgs
 from evalkit.backends.vllm_server import VllmBackend
 from evalkit.errors import Fault
 from evalkit.ports import Backend
+from evalkit.records.declared import descriptions
 from evalkit.records.exchange import (
     Checkpoint,
     Completion,
@@ -157,7 +158,7 @@ def _content(answers: dict[str, Completion]) -> dict[str, Any]:
 def test_every_built_in_backend_is_registered_with_declared_options() -> None:
     for name, part in parts("backend").items():
         assert issubclass(part.make.Args, Spec), name
-        assert all(f.description for f in part.make.Args.model_fields.values()), name
+        assert descriptions(part.make.Args).keys() == part.make.Args.model_fields.keys(), name
         assert part.summary, name
         assert part.example, name
 

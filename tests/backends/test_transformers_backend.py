@@ -123,6 +123,7 @@ def test_no_number_depends_on_its_batch_to_the_last_bit(
     requests = [
         *(_generate(prompt) for prompt in PROMPTS),
         *(_generate(prompt, d) for prompt in PROMPTS[:6] for d in sampled),
+        *(_generate(LONG[0][:cut]) for cut in (110, 150, 151)),  # padded to more than the others
         *(_score(*pair) for pair in PAIRS),
         *map(_rolling, LONG),
     ]
@@ -130,6 +131,20 @@ def test_no_number_depends_on_its_batch_to_the_last_bit(
     assert _numbers(models[kind], monkeypatch, requests[::-1], len(requests)) == whole
     for size in (1, 3, 7):
         assert _numbers(models[kind], monkeypatch, requests, size) == whole
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="measured on x86-64")
+def test_nor_does_one_computed_by_several_threads(folders: Any, monkeypatch: Any) -> None:
+    """Torch's fused attention splits a single query among threads by where it stands in the batch."""
+    requests = [_generate(prompt, Decoding(6, 0.0, 1.0, (), None)) for prompt in PROMPTS[:10]]
+    before = torch.get_num_threads()
+    try:
+        model = _load(folders["llama"], threads=2)
+        whole = _numbers(model, monkeypatch, requests, len(requests))
+        assert _numbers(model, monkeypatch, requests[::-1], len(requests)) == whole
+        assert _numbers(model, monkeypatch, requests, 3) == whole
+    finally:
+        torch.set_num_threads(before)
 
 
 def _numbers(
@@ -150,6 +165,7 @@ def _numbers(
 
     def writing(batch: Sequence[Any], length: int) -> Any:
         current[:] = batch
+        assert {written_length(len(answer.prompt)) for answer in batch} == {length}
         return write_batch(batch, length)
 
     def drawing(self: Any, logits: Any) -> Any:

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -130,14 +129,12 @@ def failing_open(backend):
 
 
 def test_a_server_that_dies_early_tells_why_at_once(fake, checkpoint):
-    started = time.monotonic()
     error = failing_open(backend_for(checkpoint, fake, extra="--fake crash"))
     first, *rest = str(error).splitlines()
     assert first == "vLLM did not start: OSError: the header is too large"
     assert "  RuntimeError: Engine core initialization failed. See root cause above." in rest
     log = Path(error.advice.removeprefix("the whole log: "))
     assert "header is too large" in log.read_text()
-    assert time.monotonic() - started < 30
 
 
 def test_a_server_that_is_never_healthy_is_stopped(fake, checkpoint, tmp_path):

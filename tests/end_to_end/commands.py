@@ -55,6 +55,14 @@ def stored(store: Path) -> int:
     return int(count)
 
 
+def holds(store: Path, count: int) -> bool:
+    """Whether a store is there and holds so many answers."""
+    try:
+        return store.exists() and stored(store) >= count
+    except sqlite3.OperationalError:  # the table is being made
+        return False
+
+
 def only_run(out: Path) -> Path:
     """The one run folder under ``out``."""
     folders = [path for path in out.iterdir() if path.is_dir()]

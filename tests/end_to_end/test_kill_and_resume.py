@@ -8,7 +8,7 @@ import signal
 import time
 
 import pytest
-from commands import evalkit, only_run, scorecard, start, stored
+from commands import evalkit, holds, only_run, scorecard, start, stored
 from stub_server import answer_text, running_stub
 
 N = 400
@@ -167,3 +167,25 @@ def test_two_runs_may_share_one_store(suite, tmp_path):
         assert len(stub.asked()) <= 2 * N
     assert stored(tmp_path / "shared.sqlite") == N
     assert scorecard(outs[0]) == scorecard(outs[1])
+
+
+def test_a_killed_run_of_a_checkpoint_resumes_to_the_same_scorecard(root, tmp_path):
+    suite = root / "suites/quickstart/suite.yaml"
+
+    def command(out):
+        return ("run", suite, "--backend", "transformers", "--limit", "70", "--out", out, "--quiet")
+
+    calm = evalkit(*command(tmp_path / "calm"), cwd=root)
+    out = tmp_path / "out"
+    process = start(*command(out), cwd=root)
+    while process.poll() is None and not holds(out / "answers.sqlite", 150):
+        time.sleep(0.01)
+    assert process.poll() is None, process.communicate()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    done = evalkit(*command(out), cwd=root)
+    assert done.code == calm.code, done.err
+    assert scorecard(out) == scorecard(tmp_path / "calm")
+    assert (only_run(out) / "samples.jsonl").read_bytes() == (
+        only_run(tmp_path / "calm") / "samples.jsonl"
+    ).read_bytes()

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from commands import environment, evalkit, only_run, scorecard, start, stored
+from commands import environment, evalkit, holds, only_run, scorecard, start, stored
 
 from evalkit.backends.vllm_command import VllmArgs
 from evalkit.backends.vllm_server import VllmBackend
@@ -96,12 +96,11 @@ def test_the_scorecard_says_which_engine_answered(by_transformers, by_vllm):
 
 
 def test_a_second_run_on_vllm_starts_no_server_and_asks_nothing(suite, root, by_vllm):
-    started = time.monotonic()
     arguments = ("--backend", "vllm", "--limit", str(LIMIT), "--out", by_vllm, "--baseline", "none")
     done = evalkit("run", suite, *arguments, cwd=root)
     assert done.code in (1, 4), done.err
     assert " 0 requests asked" in done.out.replace("\n", " ") or "\n0 requests asked" in done.out
-    assert time.monotonic() - started < 60
+    assert "starting vLLM" not in done.err
 
 
 def server_of(parent):
@@ -144,7 +143,7 @@ def test_a_server_stopped_mid_run_ends_with_code_3_and_the_same_command_complete
     )
     process = start(*arguments, cwd=root)
     store = tmp_path / "answers.sqlite"
-    while process.poll() is None and not (store.exists() and _count(store) >= 100):
+    while process.poll() is None and not holds(store, 100):
         time.sleep(0.02)
     assert process.poll() is None, process.communicate()
     servers = server_of(process.pid)
@@ -163,13 +162,6 @@ def test_a_server_stopped_mid_run_ends_with_code_3_and_the_same_command_complete
     assert card["circumstances"]["reused"] >= held
     assert card["circumstances"]["asked"] + held <= stored(store) + 8
     assert all(task["complete"] for task in card["tasks"])
-
-
-def _count(store):
-    try:
-        return stored(store)
-    except Exception:  # the table is being made
-        return 0
 
 
 TASKS = {

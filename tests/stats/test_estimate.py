@@ -31,7 +31,7 @@ def found(measure, stats, *, binary=False, clusters=None):
         [f"s{i:05d}" for i in range(len(stats))], np.random.default_rng(0), clusters
     )
     return estimate(
-        measure, stats, level=0.95, binary=binary, clusters_N=clusters, resampler=resampler
+        measure, stats, level=0.95, binary=binary, clusters_N=clusters, resampled=resampled
     )
 
 
