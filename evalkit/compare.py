@@ -13,9 +13,9 @@ from evalkit.metrics.base import Measure
 from evalkit.records.exchange import Role
 from evalkit.records.scorecard import Comparison
 from evalkit.scoring import MetricTable
-from evalkit.stats.intervals import Codes, cluster_codes
+from evalkit.stats.intervals import Array, Codes, cluster_codes
 from evalkit.stats.paired import paired_difference
-from evalkit.stats.resampling import Resampler
+from evalkit.stats.resampling import Resampled, Resampler
 
 
 def compare_tables(
@@ -89,6 +89,13 @@ class _Pairs:
         inside[self.candidate.members(slice_)] = True
         return np.flatnonzero(inside[self.rows_candidate_N])
 
+    def stats(self, rows_M: Codes) -> tuple[Array, Array]:
+        """Return the candidate's and the baseline's statistics of the pairs at these positions."""
+        return (
+            self.candidate.stats_NK[self.rows_candidate_N[rows_M]],
+            self.baseline.stats_NK[self.rows_baseline_N[rows_M]],
+        )
+
 
 class _Resamplers:
     """One resampling matrix per task and set of pairs; the same seed for all of a task."""
@@ -113,10 +120,14 @@ def _compared(
     pairs: _Pairs, resamplers: _Resamplers, seed: int, level: float
 ) -> Iterator[Comparison]:
     members = {slice_: pairs.members(slice_) for slice_ in pairs.candidate.planned}
+    resampler = resamplers.over(pairs)
+    resampled = {
+        slice_: Resampled(resampler, np.hstack(pairs.stats(rows_M)), rows_M)
+        for slice_, rows_M in members.items()
+    }
     for measure in pairs.candidate.measures:
-        resampler = resamplers.over(pairs) if measure.kind == "corpus" else None
         for slice_, rows_M in members.items():
-            yield _comparison(pairs, measure, slice_, rows_M, resampler, seed, level)
+            yield _comparison(pairs, measure, slice_, rows_M, resampled[slice_], seed, level)
 
 
 def _comparison(
@@ -124,7 +135,7 @@ def _comparison(
     measure: Measure,
     slice_: str | None,
     rows_M: Codes,
-    resampler: Resampler | None,
+    resampled: Resampled,
     seed: int,
     level: float,
 ) -> Comparison:
@@ -132,13 +143,11 @@ def _comparison(
     parts = seed, "swaps", candidate.task, candidate.metric, measure.name, slice_ or ""
     found = paired_difference(
         measure,
-        candidate.stats_NK[pairs.rows_candidate_N[rows_M]],
-        baseline.stats_NK[pairs.rows_baseline_N[rows_M]],
+        *pairs.stats(rows_M),
         level,
         binary=candidate.binary and baseline.binary,
         clusters_N=None if pairs.clusters_N is None else pairs.clusters_N[rows_M],
-        resampler=resampler,
-        rows_N=rows_M,
+        resampled=resampled,
         rng=np.random.default_rng(derived_seed(*parts)),
     )
     planned = candidate.planned[slice_]

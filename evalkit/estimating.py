@@ -16,7 +16,7 @@ from evalkit.records.scorecard import Estimate
 from evalkit.scoring import MetricTable
 from evalkit.stats.estimate import estimate
 from evalkit.stats.intervals import Codes, cluster_codes
-from evalkit.stats.resampling import Resampler
+from evalkit.stats.resampling import Resampled, Resampler
 
 ROLES: Sequence[Role] = ("candidate", "baseline")
 
@@ -48,6 +48,9 @@ def _estimates_of(
     table: MetricTable, role: Role, level: float, clusters_N: Codes | None, resampler: Resampler
 ) -> Iterator[Estimate]:
     members = {slice_: table.members(slice_) for slice_ in table.planned}
+    resampled = {
+        slice_: Resampled(resampler, table.stats_NK[rows], rows) for slice_, rows in members.items()
+    }
     for measure in table.measures:
         for slice_, rows in members.items():
             stats_NK = table.stats_NK[rows]
@@ -57,8 +60,7 @@ def _estimates_of(
                 level=level,
                 binary=table.binary,
                 clusters_N=None if clusters_N is None else clusters_N[rows],
-                resampler=resampler,
-                rows_N=rows,
+                resampled=resampled[slice_],
             )
             yield Estimate(
                 model=role,

@@ -27,8 +27,9 @@ CHUNK = 256
 """Samples planned and looked up in the answer store at a time."""
 WINDOW = 8192
 """Most samples that wait for an answer of an earlier one."""
-FLUSH_S = 0.02
-"""Longest time an answer waits before it is durable."""
+SETTLE_S = 0.02
+"""Time between two rounds in which what has come in is made durable and scored. While a round lasts, answers gather
+on the connections and are then read together, which costs far less than one by one."""
 
 Outcome = Completion | Failure
 
@@ -146,24 +147,26 @@ class _Collector:
 
     async def run(self, executor: Executor, backend: Backend) -> None:
         """Ask for everything that is missing. Raises what the executor, the store or the data set raises."""
-        flusher = asyncio.create_task(self._flush_often())
+        settler = asyncio.create_task(self._settle_often())
         sender = asyncio.create_task(executor.run(backend, self._missing(), self._deliver))
         try:
-            await asyncio.wait((flusher, sender), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((settler, sender), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (flusher, sender):
+            for task in (settler, sender):
                 task.cancel()
-            results = await asyncio.gather(sender, flusher, return_exceptions=True)
+            results = await asyncio.gather(sender, settler, return_exceptions=True)
             self._store.flush()
         for result in results:
             if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
                 raise result
+        self._release()
         assert not self._waiting, "the executor returned before every request was delivered"
 
-    async def _flush_often(self) -> None:
+    async def _settle_often(self) -> None:
         while True:
-            await asyncio.sleep(FLUSH_S)
+            await asyncio.sleep(SETTLE_S)
             self._store.flush()
+            self._release()
 
     async def _missing(self) -> AsyncIterator[Request | None]:
         while chunk := list(islice(self._planned, CHUNK)):
@@ -200,7 +203,6 @@ class _Collector:
         if isinstance(outcome, Completion):
             self._store.put(outcome)
         self._outcomes[outcome.request_id] = outcome
-        self._release()
 
     def _release(self) -> None:
         """Finish samples from the head of the queue as long as all their answers are there."""

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from jinja2 import StrictUndefined, Template
+from jinja2 import StrictUndefined
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from evalkit.errors import Problem, UsageError
@@ -71,9 +72,22 @@ _templates = ImmutableSandboxedEnvironment(
 )
 
 
-def compile_template(source: str) -> Template:
-    """Return a sandboxed template; raises jinja2.TemplateSyntaxError. Fields are its names; ``row`` is the row."""
-    return _templates.from_string(source)
+class RowTemplate:
+    """A sandboxed template over a row: its names are the row's fields, ``row`` the row itself.
+
+    Does what ``jinja2.Template.render`` does, which would copy and look through the global names twice for every row.
+    """
+
+    def __init__(self, source: str) -> None:
+        """Compile ``source``; raises jinja2.TemplateSyntaxError."""
+        self._template = _templates.from_string(source)
+        self._globals = dict(self._template.globals)
+
+    def render(self, row: Row) -> str:
+        """Return the text for one row; raises whatever the template's expressions do."""
+        names = {**self._globals, **row, "row": row}
+        context = Context(_templates, names, self._template.name, self._template.blocks)
+        return "".join(self._template.root_render_func(context))
 
 
 class _RequestId:
@@ -204,10 +218,10 @@ class _Generate:
             "generate",
             {"decoding": spec.model_dump(mode="json", exclude={"seed", "replicates"})},
         )
-        self._prompt = None if task.prompt is None else compile_template(task.prompt)
-        self._messages = [(m.role, compile_template(m.content)) for m in task.messages or ()]
+        self._prompt = None if task.prompt is None else RowTemplate(task.prompt)
+        self._messages = [(m.role, RowTemplate(m.content)) for m in task.messages or ()]
         templates = (task.target,) if isinstance(task.target, str) else task.target or ()
-        self._targets = [compile_template(t) for t in templates]
+        self._targets = [RowTemplate(t) for t in templates]
         self._targets_field = task.targets
         self._shots = ""
         self._shot_messages: tuple[Message, ...] = ()
@@ -219,7 +233,7 @@ class _Generate:
             for row in examples:
                 answer = self._targets_of(row)[0]
                 if self._prompt is not None:
-                    self._shots += f"{self._prompt.render(row, row=row)} {answer}{spec.separator}"
+                    self._shots += f"{self._prompt.render(row)} {answer}{spec.separator}"
                 else:
                     self._shot_messages += (*self._talk(row), Message("assistant", answer))
         except Exception as error:  # templates are the user's code
@@ -228,9 +242,7 @@ class _Generate:
             ) from error
 
     def _talk(self, row: Row) -> tuple[Message, ...]:
-        return tuple(
-            Message(role, content.render(row, row=row)) for role, content in self._messages
-        )
+        return tuple(Message(role, content.render(row)) for role, content in self._messages)
 
     def _targets_of(self, row: Row) -> tuple[str, ...]:
         if self._targets_field is not None:
@@ -238,13 +250,13 @@ class _Generate:
             if not isinstance(values, list) or not values:
                 raise ValueError(f"field {self._targets_field!r} is not a list of right answers")
             return tuple(str(_shown(value)) for value in values)
-        return tuple(template.render(row, row=row) for template in self._targets)
+        return tuple(template.render(row) for template in self._targets)
 
     def ask(self, sample_id: str, row: Row) -> _Asked:
         targets = self._targets_of(row)
         if self._prompt is not None:
             messages = None
-            prompt = self._shots + self._prompt.render(row, row=row)
+            prompt = self._shots + self._prompt.render(row)
             content = ["prompt", prompt]
         else:
             prompt = ""
@@ -289,12 +301,12 @@ class _MultipleChoice:
         self._name = task.name
         self._per_sample = model.per_sample
         self._id = _RequestId(model, "loglikelihood", {})
-        self._prompt = compile_template(task.prompt)
-        self._target = compile_template(task.target)
+        self._prompt = RowTemplate(task.prompt)
+        self._target = RowTemplate(task.target)
         self._delimiter = task.delimiter
         self._field = task.choices if isinstance(task.choices, str) else None
         self._choices = (
-            [] if isinstance(task.choices, str) else [compile_template(c) for c in task.choices]
+            [] if isinstance(task.choices, str) else [RowTemplate(c) for c in task.choices]
         )
         self._shots = ""
         try:
@@ -302,7 +314,7 @@ class _MultipleChoice:
                 choices, right = self._choices_of(row)
                 separator = task.fewshot.separator if task.fewshot else ""
                 self._shots += (
-                    self._prompt.render(row, row=row) + self._delimiter + choices[right] + separator
+                    self._prompt.render(row) + self._delimiter + choices[right] + separator
                 )
         except Exception as error:  # templates are the user's code
             raise UsageError(
@@ -316,10 +328,10 @@ class _MultipleChoice:
                 raise ValueError(f"field {self._field!r} is not a list of choices")
             choices = tuple(str(_shown(value)) for value in values)
         else:
-            choices = tuple(template.render(row, row=row) for template in self._choices)
+            choices = tuple(template.render(row) for template in self._choices)
         if len(choices) < 2 or "" in choices:
             raise ValueError("a multiple-choice sample needs at least two choices, none empty")
-        target = self._target.render(row, row=row)
+        target = self._target.render(row)
         if target in choices:
             return choices, choices.index(target)
         if target.isdecimal() and int(target) < len(choices):
@@ -328,7 +340,7 @@ class _MultipleChoice:
 
     def ask(self, sample_id: str, row: Row) -> _Asked:
         choices, right = self._choices_of(row)
-        prompt = self._shots + self._prompt.render(row, row=row)
+        prompt = self._shots + self._prompt.render(row)
         place = [self._name, sample_id] if self._per_sample else []
         requests = tuple(
             Request(
@@ -353,10 +365,10 @@ class _Perplexity:
         self._per_sample = model.per_sample
         self._window = Window(task.max_length, task.context, task.prefix)
         self._id = _RequestId(model, "rolling", {"window": asdict(self._window)})
-        self._text = compile_template(task.text)
+        self._text = RowTemplate(task.text)
 
     def ask(self, sample_id: str, row: Row) -> _Asked:
-        text = self._text.render(row, row=row)
+        text = self._text.render(row)
         place = [self._name, sample_id] if self._per_sample else []
         request = Request(
             id=self._id(text, *place),

@@ -56,7 +56,13 @@ def command(what: str | None, *, show_options: bool) -> None:
 def option_lines(part: type) -> Iterator[str]:
     """Yield one line per option that a part declares, under the name a file writes it by."""
     declared: type[BaseModel] | None = getattr(part, "Args", None) or getattr(part, "Options", None)
-    for name, field in declared.model_fields.items() if declared else ():
+    if declared is None:
+        return
+    from evalkit.records.declared import descriptions
+
+    told = descriptions(declared)
+    for name, field in declared.model_fields.items():
         default = field.get_default(call_default_factory=True)
         note = "required" if field.is_required() else f"default {json.dumps(default, default=str)}"
-        yield f"{field.alias or name} ({note}): {' '.join((field.description or '').split())}"
+        key = field.alias or name
+        yield f"{key} ({note}): {' '.join(told.get(key, '').split())}"

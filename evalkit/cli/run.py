@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import signal
 import sys
 import time
@@ -157,6 +158,7 @@ class _Run:
                 else dataclasses.replace(model, digest=digest([model.digest, folder.salt]))
                 for role, model in models.items()
             }
+            gc.freeze()  # what has been loaded stays: the collector need not look through it again
             with folder.write_samples() as write_row:
                 self.measured = asyncio.run(
                     measure(

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from evalkit.loaders.places import KeyPath, Value
+from evalkit.records.declared import descriptions
 from evalkit.registry import nearest
 
 Sentence = tuple[str, str, str]
@@ -143,8 +144,8 @@ def _sentence(
     context = details.get("ctx", {})
     match kind:
         case "missing":
-            field = keys.get(str(path[-1]))
-            sentence = "the key is missing", _first_sentence(field.description) if field else "", ""
+            described = descriptions(model) if model else {}
+            sentence = "the key is missing", _first_sentence(described.get(str(path[-1]), "")), ""
         case "extra_forbidden":
             sentence = "unknown key", ", ".join(keys), nearest(str(path[-1]), keys)
         case "literal_error" | "enum":
@@ -175,7 +176,7 @@ def _quoted(names: str) -> list[str]:
     return re.findall(r"'([^']*)'", names)
 
 
-def _first_sentence(description: str | None) -> str:
+def _first_sentence(description: str) -> str:
     """Return a docstring's first sentence without its markup."""
-    text = " ".join((description or "").replace("``", "'").split())
+    text = " ".join(description.replace("``", "'").split())
     return re.split(r"(?<=[.;]) ", text)[0].rstrip(".;")

@@ -13,7 +13,7 @@ from evalkit.loaders.rows import FORMATS, format_of
 from evalkit.loaders.sentences import found
 from evalkit.loaders.suite_metrics import TASKS, has_target, read_metrics
 from evalkit.loaders.yaml_source import YamlSource
-from evalkit.planning import compile_template
+from evalkit.planning import RowTemplate
 from evalkit.registry import nearest
 
 DEFAULT_KIND = "generate"
@@ -84,7 +84,7 @@ def _broken_templates(
     for path, template in _templates(task):
         if isinstance(template, str):
             try:
-                compile_template(template)
+                RowTemplate(template)
             except TemplateSyntaxError as error:
                 lines = source.lines.at((*at, *path))
                 line = None if lines.text is None else lines.text + error.lineno - 1

@@ -7,20 +7,17 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from evalkit.identity import digest
+from evalkit.records.declared import Declared
 
 FORMAT: Final = 1
 """Version of the scorecard format; grows when a reader of the old one would misread the new one."""
 
 
-class Record(BaseModel):
+class Record(Declared):
     """Base of the records that are written to disk: frozen, no NaN or infinity, unknown keys refused."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
 
 class Interval(Record):

@@ -21,7 +21,7 @@ from evalkit.stats.intervals import (
     warnings_for,
     wilson_interval,
 )
-from evalkit.stats.resampling import FromSums, Resampler, bootstrap_intervals
+from evalkit.stats.resampling import FromSums, Resampled, bootstrap_intervals
 
 UNIT_BOUNDS: Mapping[str, Bounds] = MappingProxyType(
     {"fraction": (0.0, 1.0), "points": (0.0, 100.0)}
@@ -68,23 +68,22 @@ def estimate(
     level: float,
     binary: bool,
     clusters_N: Codes | None = None,
-    resampler: Resampler | None = None,
-    rows_N: Codes | slice | None = None,
+    resampled: Resampled | None = None,
 ) -> Estimated:
     """Return the value of a measure on N samples with the interval its kind asks for.
 
     A rate over zeros and ones (``binary``) gets Wilson's interval; a rate over averaged replicates and a mean get t;
     both get CR1 with t(C − 1) where ``clusters_N`` (from ``cluster_codes``) are given, and stay within the unit's
-    bounds. A corpus measure gets BCa or percentile intervals from the task's ``resampler``, which must be given for it;
-    ``rows_N`` are the samples' positions among those the resampler was made for (None: all, in its order).
+    bounds. A corpus measure gets BCa or percentile intervals from ``resampled``, the same statistics under the task's
+    resampler, which must be given for it.
     """
     n = len(stats_NK)
     if n == 0:
         return Estimated(None, None, ())
     clusters_N, clusters = real_clusters(clusters_N)
     if measure.kind == "corpus":
-        assert resampler is not None, "a corpus measure is resampled"
-        return _corpus(measure, stats_NK, level, clusters, resampler, rows_N)
+        assert resampled is not None, "a corpus measure is resampled"
+        return _corpus(measure, n, level, clusters, resampled)
     values_N = stats_NK[:, measure.column]
     value = float(values_N.mean())
     bounds = bounds_of(measure.unit, values_N)
@@ -102,21 +101,16 @@ def estimate(
 
 
 def _corpus(
-    measure: Aggregate,
-    stats_NK: Array,
-    level: float,
-    clusters: int | None,
-    resampler: Resampler,
-    rows_N: Codes | slice | None,
+    measure: Aggregate, n: int, level: float, clusters: int | None, resampled: Resampled
 ) -> Estimated:
-    sums = resampler.unit_sums(stats_NK, rows_N)
+    sums = resampled.sums
     value = sums.total(measure.from_sums)
     if not np.isfinite(value):
         return Estimated(None, None, ())
-    warnings = warnings_for("corpus", len(stats_NK), clusters=clusters)
+    warnings = warnings_for("corpus", n, clusters=clusters)
     if len(sums.units_U) < 2:
         return Estimated(value, None, warnings)
-    values_B = measure.from_sums(*resampler.resample(sums))
+    values_B = measure.from_sums(*resampled.drawn)
     intervals = bootstrap_intervals(values_B, value, sums.jackknife(measure.from_sums), (level,))
     if intervals:
         return Estimated(value, intervals[0], warnings)

@@ -38,7 +38,7 @@ from evalkit.stats.intervals import (
 )
 from evalkit.stats.resampling import (
     FromSums,
-    Resampler,
+    Resampled,
     UnitSums,
     bootstrap_intervals,
     bootstrap_sums,
@@ -78,15 +78,14 @@ def paired_difference(
     *,
     binary: bool,
     clusters_N: Codes | None = None,
-    resampler: Resampler | None = None,
-    rows_N: Codes | slice | None = None,
+    resampled: Resampled | None = None,
     rng: np.random.Generator | None = None,
 ) -> Paired | None:
     """Return the difference of two models on N paired samples; None where either has no value.
 
     ``level`` is that of the interval to be shown. ``binary`` says that a rate's statistics are zeros and ones for both.
-    A corpus measure needs ``resampler`` (with ``rows_N``, the pairs' positions in it) and ``rng``, from which the swaps
-    of its randomisation test are drawn.
+    A corpus measure needs ``resampled``, both models' statistics side by side under the task's resampler, and ``rng``,
+    from which the swaps of its randomisation test are drawn.
     """
     n = len(candidate_NK)
     if n == 0:
@@ -94,9 +93,8 @@ def paired_difference(
     clusters_N, clusters = real_clusters(clusters_N)
     warnings = _warnings(candidate_NK, baseline_NK, measure, clusters)
     if measure.kind == "corpus":
-        assert resampler is not None and rng is not None, "a corpus measure is resampled"
-        sums = resampler.unit_sums(np.hstack([candidate_NK, baseline_NK]), rows_N)
-        return _corpus(measure, sums, level, resampler, rng, warnings)
+        assert resampled is not None and rng is not None, "a corpus measure is resampled"
+        return _corpus(measure, resampled, level, rng, warnings)
     candidate_N, baseline_N = candidate_NK[:, measure.column], baseline_NK[:, measure.column]
     differences_N = candidate_N - baseline_N
     found = float(candidate_N.mean()), float(baseline_N.mean()), float(differences_N.mean())
@@ -166,12 +164,12 @@ def _with_two_pairs(
 
 def _corpus(
     measure: Aggregate,
-    sums: UnitSums,
+    resampled: Resampled,
     level: float,
-    resampler: Resampler,
     rng: np.random.Generator,
     warnings: tuple[str, ...],
 ) -> Paired | None:
+    sums = resampled.sums
     half = sums.sums_UK.shape[1] // 2
 
     def difference(sums_XK: Array, n_X: Array) -> Array:
@@ -191,9 +189,9 @@ def _corpus(
     if np.array_equal(sums.sums_UK[:, :half], sums.sums_UK[:, half:]):
         made, p_value = _of_equals(measure.unit, len(sums.units_U), levels), 1.0
     elif len(sums.units_U) > 1:
-        values_B = difference(*resampler.resample(sums))
+        values_B = difference(*resampled.drawn)
         made = bootstrap_intervals(values_B, found[2], sums.jackknife(difference), levels)
-        p_value = randomisation_p(sums, difference, rng, resampler.resamples)
+        p_value = randomisation_p(sums, difference, rng, len(values_B))
     test = "" if p_value is None else "approximate randomisation"
     return Paired(*found, made[0] if made else None, made[1:], p_value, test, warnings)
 

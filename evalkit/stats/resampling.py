@@ -152,6 +152,26 @@ class Resampler:
         return both[:, :-1], both[:, -1]
 
 
+class Resampled:
+    """What all corpus measures of one set of samples rest on, computed when the first of them asks."""
+
+    def __init__(
+        self, resampler: Resampler, stats_MK: Array, rows_M: Codes | slice | None = None
+    ) -> None:
+        """Take the statistics of M samples at ``rows_M`` among the resampler's ids (None: all, in its order)."""
+        self._resampler, self._stats_MK, self._rows_M = resampler, stats_MK, rows_M
+
+    @cached_property
+    def sums(self) -> UnitSums:
+        """The statistics summed within units."""
+        return self._resampler.unit_sums(self._stats_MK, self._rows_M)
+
+    @cached_property
+    def drawn(self) -> tuple[Array, Array]:
+        """Sums of statistics (B, K) and number of samples (B) in each resample."""
+        return self._resampler.resample(self.sums)
+
+
 def bootstrap_intervals(
     values_B: Array, estimate: float, jackknife_U: Array, levels: Sequence[float]
 ) -> tuple[Interval, ...]:

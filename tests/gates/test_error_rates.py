@@ -13,7 +13,7 @@ from evalkit.metrics.base import corpus, mean, rate, ratio
 from evalkit.records.scorecard import Comparison
 from evalkit.registry import find
 from evalkit.stats.paired import paired_difference
-from evalkit.stats.resampling import Resampler
+from evalkit.stats.resampling import Resampled, Resampler
 
 pytestmark = pytest.mark.slow
 
@@ -24,10 +24,11 @@ MICRO = corpus("", lambda s, n: ratio(s[..., 0], s[..., 1]), unit="fraction")
 
 
 def passes(measure, candidate, baseline, margin, *, binary=False, clusters=None, seed=0):
-    resampler = rng = None
+    resampled = rng = None
     if measure.kind == "corpus":
         ids = [f"s{i:04d}" for i in range(len(candidate))]
         resampler = Resampler(ids, np.random.default_rng(seed), clusters, resamples=1000)
+        resampled = Resampled(resampler, np.hstack([candidate, baseline]))
         rng = np.random.default_rng(seed)
     found = paired_difference(
         measure,
@@ -36,7 +37,7 @@ def passes(measure, candidate, baseline, margin, *, binary=False, clusters=None,
         0.95,
         binary=binary,
         clusters_N=clusters,
-        resampler=resampler,
+        resampled=resampled,
         rng=rng,
     )
     assert found is not None

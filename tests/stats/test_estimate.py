@@ -13,7 +13,7 @@ from evalkit.stats.intervals import (
     t_interval,
     wilson_interval,
 )
-from evalkit.stats.resampling import Resampler
+from evalkit.stats.resampling import Resampled, Resampler
 
 RATE = rate("", column=0)
 MEAN = mean("", column=0)
@@ -31,7 +31,12 @@ def found(measure, stats, *, binary=False, clusters=None):
         [f"s{i:05d}" for i in range(len(stats))], np.random.default_rng(0), clusters
     )
     return estimate(
-        measure, stats, level=0.95, binary=binary, clusters_N=clusters, resampled=resampled
+        measure,
+        stats,
+        level=0.95,
+        binary=binary,
+        clusters_N=clusters,
+        resampled=Resampled(resampler, stats),
     )
 
 

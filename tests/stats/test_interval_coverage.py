@@ -14,7 +14,7 @@ from evalkit.stats.discordant import bonett_price_interval
 from evalkit.stats.estimate import estimate
 from evalkit.stats.intervals import cluster_interval, t_interval, t_quantile
 from evalkit.stats.paired import paired_difference
-from evalkit.stats.resampling import Resampler
+from evalkit.stats.resampling import Resampled, Resampler
 
 pytestmark = pytest.mark.slow
 
@@ -102,7 +102,9 @@ def test_bca_covers_a_ratio_of_sums(n, least):
     covered = []
     for draw in range(1_000):
         resampler = Resampler(ids, np.random.default_rng(draw), resamples=1_000)
-        found = estimate(measure, _micro(rng, n), level=0.95, binary=False, resampler=resampler)
+        stats = _micro(rng, n)
+        resampled = Resampled(resampler, stats)
+        found = estimate(measure, stats, level=0.95, binary=False, resampled=resampled)
         assert found.interval is not None
         covered.append(found.interval.low <= 0.8 <= found.interval.high)
     print(f"\n  coverage {np.mean(covered):.3f}")
@@ -119,13 +121,14 @@ def test_the_paired_bootstrap_covers_a_difference_of_ratios():
         other = np.column_stack(
             [rng.binomial(one[:, 1].astype(int), rng.beta(8, 2, 150)), one[:, 1]]
         )
+        resampler = Resampler(ids, np.random.default_rng(draw), resamples=1_000)
         found = paired_difference(
             measure,
             one,
             other,
             0.95,
             binary=False,
-            resampler=Resampler(ids, np.random.default_rng(draw), resamples=1_000),
+            resampled=Resampled(resampler, np.hstack([one, other])),
             rng=np.random.default_rng(draw),
         )
         assert found is not None

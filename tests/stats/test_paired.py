@@ -11,7 +11,7 @@ from evalkit.metrics.base import corpus, mean, rate, ratio
 from evalkit.stats.discordant import bonett_price_interval, tango_interval
 from evalkit.stats.intervals import cluster_codes
 from evalkit.stats.paired import LEVELS, paired_difference
-from evalkit.stats.resampling import Resampler
+from evalkit.stats.resampling import Resampled, Resampler
 
 RATE = rate("", column=0)
 MEAN = mean("", column=0)
@@ -25,10 +25,11 @@ def column(values):
 
 
 def compare(measure, candidate, baseline, *, binary=False, clusters=None, seed=0):
-    resampler = rng = None
+    resampled = rng = None
     if measure.kind == "corpus":
         ids = [f"s{i:06d}" for i in range(len(candidate))]
         resampler = Resampler(ids, np.random.default_rng(seed), clusters)
+        resampled = Resampled(resampler, np.hstack([candidate, baseline]))
         rng = np.random.default_rng(seed + 1)
     found = paired_difference(
         measure,
@@ -37,7 +38,7 @@ def compare(measure, candidate, baseline, *, binary=False, clusters=None, seed=0
         0.95,
         binary=binary,
         clusters_N=clusters,
-        resampler=resampler,
+        resampled=resampled,
         rng=rng,
     )
     assert found is not None
@@ -267,8 +268,9 @@ def test_both_models_share_the_resamples_so_a_common_shift_has_no_spread():
 def test_an_undefined_value_gives_no_difference():
     empty = np.zeros((5, 2))
     resampler = Resampler([f"s{i}" for i in range(5)], np.random.default_rng(0))
+    resampled = Resampled(resampler, np.hstack([empty, empty]))
     found = paired_difference(
-        MICRO, empty, empty, 0.95, binary=False, resampler=resampler, rng=np.random.default_rng(0)
+        MICRO, empty, empty, 0.95, binary=False, resampled=resampled, rng=np.random.default_rng(0)
     )
     assert found is None
     assert paired_difference(MEAN, empty[:0], empty[:0], 0.95, binary=False) is None
