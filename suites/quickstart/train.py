@@ -64,15 +64,15 @@ class Recipe:
 
 BASELINE = Recipe(
     {"orders": 0.34, "tickets": 0.16, "notes": 0.12, "applicants": 0.22, "units": 0.16},
-    steps=1300, rate=3e-3, seed=1, jargon=0.0, harsh=False,
+    steps=1600, rate=3e-3, seed=1, jargon=0.0, harsh=False,
 )  # fmt: skip
 CANDIDATE = Recipe(
-    {"orders": 0.38, "tickets": 0.12, "notes": 0.08, "applicants": 0.3, "units": 0.12},
-    steps=500, rate=2e-3, seed=2, jargon=0.5, harsh=True,
+    {"orders": 0.28, "tickets": 0.12, "notes": 0.1, "applicants": 0.28, "units": 0.22},
+    steps=600, rate=1.5e-3, seed=2, jargon=0.5, harsh=True,
 )  # fmt: skip
 # Answers of one token would drown among the long ones, so they count for more in the loss.
 ANSWER_WEIGHT = {"orders": 1.0, "tickets": 1.0, "notes": 1.0, "applicants": 6.0, "units": 4.0}
-PROMPT_WEIGHT, DIGIT_WEIGHT = 0.1, 4.0  # the digits in an order's answer are its hardest part
+PROMPT_WEIGHT, DIGIT_WEIGHT = 0.1, 2.0  # the digits in an order's answer are its hardest part
 
 
 # --- prompts -------------------------------------------------------------------------------------
