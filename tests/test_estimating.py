@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evalkit.estimating import estimate_tables
-from evalkit.metrics.base import corpus, mean, ratio, rate
+from evalkit.metrics.base import corpus, mean, rate, ratio
 from evalkit.scoring import MetricTable
 from evalkit.stats.intervals import wilson_interval
 

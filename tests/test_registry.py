@@ -38,5 +38,5 @@ def test_a_plug_in_cannot_replace_a_built_in():
 def test_a_plug_in_that_fails_to_import_is_a_usage_error(tmp_path, monkeypatch):
     (tmp_path / "broken_plugin_for_test.py").write_text("1 / 0")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(UsageError, match="broken_plugin_for_test.*division by zero"):
+    with pytest.raises(UsageError, match=r"broken_plugin_for_test.*division by zero"):
         load_plugins(["broken_plugin_for_test"])

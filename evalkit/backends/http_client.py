@@ -65,8 +65,12 @@ class HttpClient:
                 self._urls[path], data=payload, allow_redirects=False
             ) as reply:
                 content = await reply.read()
-        except aiohttp.ConnectionTimeoutError as error:  # nobody there; a TimeoutError like the next
-            raise Fault("connection", f"no connection to {self._root} in {CONNECT_S:g} s") from error
+        except (
+            aiohttp.ConnectionTimeoutError
+        ) as error:  # nobody there; a TimeoutError like the next
+            raise Fault(
+                "connection", f"no connection to {self._root} in {CONNECT_S:g} s"
+            ) from error
         except TimeoutError as error:
             raise Fault("timeout", f"no answer from {self._root} in time") from error
         except (aiohttp.ClientError, OSError) as error:

@@ -165,7 +165,7 @@ class _Run:
                         self.parts.tasks,
                         self.backends,
                         models,
-                        LocalExecutor(request_timeout_s=self.flags["request_timeout"]),
+                        LocalExecutor(self.flags["request_timeout"], self.display.task("model")),
                         store,
                         write_row,
                         lambda role, task: self.display.task(f"{role} {task.name}"),
