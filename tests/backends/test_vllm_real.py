@@ -39,8 +39,9 @@ class Silent:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _logs_vanish():
+def _logs_vanish(tmp_path_factory):
     """Logs of servers that died are kept, for the user; these tests are none."""
+    tmp_path_factory.getbasetemp()  # made before the folder below, or other modules' files would vanish with it
     with tempfile.TemporaryDirectory(prefix="ek-") as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", folder)
         yield
