@@ -1,93 +1,20 @@
-"""From rows to requests: a pure function of suite, samples and model. Same in, same bytes out.
-
-A request's id is SHA-256 over what could change its answer: the model's identity, the kind of request, the
-decoding or window, and the rendered text. The sample, the task and the place in the run are no part of it, so
-the same question is asked once however often it occurs. Two exceptions: a sampled answer carries a seed derived
-from its sample and replicate, so that equal prompts get independent draws; and a model made of recorded answers
-(``Model.per_sample``) answers samples, not prompts.
-"""
+"""What each kind of task asks about a row: one form per kind, one place where request ids are made."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from jinja2 import StrictUndefined
-from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-from evalkit.errors import Problem, UsageError
+from evalkit.errors import UsageError
 from evalkit.identity import canonical_json, derived_seed
-from evalkit.records.exchange import (
-    Decoding,
-    Message,
-    Model,
-    Need,
-    Request,
-    RequestKind,
-    Sample,
-    Window,
-)
-from evalkit.records.suite import (
-    FewShotSpec,
-    GenerateTask,
-    MultipleChoiceTask,
-    PerplexityTask,
-    TaskSpec,
-)
+from evalkit.planning.templates import Row, RowTemplate, shown
+from evalkit.records.exchange import Decoding, Message, Model, Request, RequestKind, Window
+from evalkit.records.suite import FewShotSpec, GenerateTask, MultipleChoiceTask, PerplexityTask
 
-Row = Mapping[str, Any]
-
-MISSING = "(missing)"
-"""Slice value of samples that lack the field: they are shown, not dropped."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedSample:
-    """A sample with everything that will be asked about it."""
-
-    sample: Sample
-    """The sample; without targets where ``problem`` is set."""
-    requests: tuple[Request, ...]
-    """Replicates in order, each with ``per_replicate`` requests; empty where ``problem`` is set."""
-    per_replicate: int
-    """Requests of one replicate: 1, or one per choice."""
-    problem: str = ""
-    """Why the sample could not be turned into requests; counted as a failure of kind ``bad_sample``."""
-
-
-def _shown(value: Any) -> Any:  # noqa: ANN401 - whatever a template expression gives
-    """Write structures as JSON and truth values as ``true``/``false``, not as Python would."""
-    if isinstance(value, bool | dict | list | tuple):
-        return canonical_json(value).decode("utf-8", "replace")
-    if value is None:
-        raise ValueError("the value is null")
-    return value
-
-
-_templates = ImmutableSandboxedEnvironment(
-    undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False, finalize=_shown
-)
-
-
-class RowTemplate:
-    """A sandboxed template over a row: its names are the row's fields, ``row`` the row itself.
-
-    Does what ``jinja2.Template.render`` does, which would copy and look through the global names twice for every row.
-    """
-
-    def __init__(self, source: str) -> None:
-        """Compile ``source``; raises jinja2.TemplateSyntaxError."""
-        self._template = _templates.from_string(source)
-        self._globals = dict(self._template.globals)
-
-    def render(self, row: Row) -> str:
-        """Return the text for one row; raises whatever the template's expressions do."""
-        names = {**self._globals, **row, "row": row}
-        context = Context(_templates, names, self._template.name, self._template.blocks)
-        return "".join(self._template.root_render_func(context))
+Asked = tuple[tuple[str, ...], tuple[str, ...], tuple[Request, ...], int]
+"""Targets, choices, requests, requests per replicate."""
 
 
 class _RequestId:
@@ -106,101 +33,9 @@ class _RequestId:
         return state.hexdigest()
 
 
-def needs_of(task: TaskSpec) -> frozenset[Need]:
-    """Return what a task asks of a backend."""
-    if isinstance(task, GenerateTask):
-        return frozenset({"chat" if task.messages else "text"})
-    return frozenset({"logprobs"})
-
-
-class TaskPlanner:
-    """Turns the rows of one task into planned samples for one model.
-
-    ``examples`` are the few-shot rows. Raises UsageError where an example cannot be rendered.
-    """
-
-    def __init__(self, task: TaskSpec, model: Model, examples: Sequence[Row] = ()) -> None:
-        self.task = task
-        self._model = model
-        self._ids: set[int] = set()
-        self._numbered: bool | None = None
-        self._form = _FORMS[task.kind](task, model, examples)
-
-    def plan(self, rows: Iterator[tuple[str, Row]]) -> Iterator[PlannedSample]:
-        """Yield one planned sample per row, in order.
-
-        A row that a template cannot render becomes a planned sample with a ``problem``; an identifier that is
-        missing or used twice is a UsageError, because nothing could be paired by it.
-        """
-        for index, (place, row) in enumerate(rows):
-            identifier = self._identify(place, index, row)
-            try:
-                targets, choices, requests, width = self._form.ask(identifier, row)
-                problem = ""
-            except (
-                Exception
-            ) as error:  # templates are the user's code: whatever a row does to them is counted
-                targets, choices, requests, width = (), (), (), 1
-                problem = f"{place}: {_reason(error)}"
-            sample = Sample(
-                id=identifier,
-                index=index,
-                fields=row,
-                targets=targets,
-                choices=choices,
-                attributes={field: _attribute(row, field) for field in self.task.slices},
-                cluster=None if self.task.cluster is None else _attribute(row, self.task.cluster),
-            )
-            yield PlannedSample(sample, requests, width, problem)
-
-    def _identify(self, place: str, index: int, row: Row) -> str:
-        field = self.task.dataset.id
-        if field is None:
-            if self._numbered is None:
-                self._numbered = "id" not in row
-            if self._numbered:
-                return str(index)
-            field = "id"
-        value = row.get(field)
-        if not isinstance(value, str | int) or isinstance(value, bool) or value == "":
-            raise UsageError(
-                [
-                    Problem(
-                        place, None, field, f"no identifier: found {value!r}", "a text or a number"
-                    )
-                ]
-            )
-        identifier = str(value)
-        mark = hash(identifier)  # 64 bits: a million identifiers in about 60 MB
-        if mark in self._ids:
-            raise UsageError(
-                [
-                    Problem(
-                        place,
-                        None,
-                        field,
-                        f"identifier {identifier!r} is used twice",
-                        "unique values",
-                    )
-                ]
-            )
-        self._ids.add(mark)
-        return identifier
-
-
-def _attribute(row: Row, field: str) -> str:
-    value = row.get(field)
-    if value is None or value == "":
-        return MISSING
-    return value if isinstance(value, str) else canonical_json(value).decode("utf-8", "replace")
-
-
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Return what a template's failure on a row is called in a report."""
     return f"{type(error).__name__}: {error}" if not isinstance(error, ValueError) else str(error)
-
-
-_Asked = tuple[tuple[str, ...], tuple[str, ...], tuple[Request, ...], int]
-"""Targets, choices, requests, requests per replicate."""
 
 
 class _Generate:
@@ -238,7 +73,7 @@ class _Generate:
                     self._shot_messages += (*self._talk(row), Message("assistant", answer))
         except Exception as error:  # templates are the user's code
             raise UsageError(
-                f"task {self._name!r}: a few-shot example cannot be rendered: {_reason(error)}"
+                f"task {self._name!r}: a few-shot example cannot be rendered: {reason(error)}"
             ) from error
 
     def _talk(self, row: Row) -> tuple[Message, ...]:
@@ -249,10 +84,10 @@ class _Generate:
             values = row[self._targets_field]
             if not isinstance(values, list) or not values:
                 raise ValueError(f"field {self._targets_field!r} is not a list of right answers")
-            return tuple(str(_shown(value)) for value in values)
+            return tuple(str(shown(value)) for value in values)
         return tuple(template.render(row) for template in self._targets)
 
-    def ask(self, sample_id: str, row: Row) -> _Asked:
+    def ask(self, sample_id: str, row: Row) -> Asked:
         targets = self._targets_of(row)
         if self._prompt is not None:
             messages = None
@@ -318,7 +153,7 @@ class _MultipleChoice:
                 )
         except Exception as error:  # templates are the user's code
             raise UsageError(
-                f"task {self._name!r}: a few-shot example cannot be rendered: {_reason(error)}"
+                f"task {self._name!r}: a few-shot example cannot be rendered: {reason(error)}"
             ) from error
 
     def _choices_of(self, row: Row) -> tuple[tuple[str, ...], int]:
@@ -326,7 +161,7 @@ class _MultipleChoice:
             values = row[self._field]
             if not isinstance(values, list):
                 raise ValueError(f"field {self._field!r} is not a list of choices")
-            choices = tuple(str(_shown(value)) for value in values)
+            choices = tuple(str(shown(value)) for value in values)
         else:
             choices = tuple(template.render(row) for template in self._choices)
         if len(choices) < 2 or "" in choices:
@@ -338,7 +173,7 @@ class _MultipleChoice:
             return choices, int(target)
         raise ValueError(f"target {target!r} is neither a choice nor a choice's number")
 
-    def ask(self, sample_id: str, row: Row) -> _Asked:
+    def ask(self, sample_id: str, row: Row) -> Asked:
         choices, right = self._choices_of(row)
         prompt = self._shots + self._prompt.render(row)
         place = [self._name, sample_id] if self._per_sample else []
@@ -367,7 +202,7 @@ class _Perplexity:
         self._id = _RequestId(model, "rolling", {"window": asdict(self._window)})
         self._text = RowTemplate(task.text)
 
-    def ask(self, sample_id: str, row: Row) -> _Asked:
+    def ask(self, sample_id: str, row: Row) -> Asked:
         text = self._text.render(row)
         place = [self._name, sample_id] if self._per_sample else []
         request = Request(
@@ -381,7 +216,7 @@ class _Perplexity:
         return (text,), (), (request,), 1
 
 
-_FORMS: Mapping[str, Any] = {
+FORMS: Mapping[str, Any] = {
     "generate": _Generate,
     "multiple_choice": _MultipleChoice,
     "perplexity": _Perplexity,

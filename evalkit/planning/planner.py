@@ -1,0 +1,117 @@
+"""Rows to planned samples: identifiers, attributes and requests, in data order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from evalkit.errors import Problem, UsageError
+from evalkit.identity import canonical_json
+from evalkit.planning.forms import FORMS, reason
+from evalkit.planning.templates import Row
+from evalkit.records.exchange import Model, Need, Request, Sample
+from evalkit.records.suite import GenerateTask, TaskSpec
+
+MISSING = "(missing)"
+"""Slice value of samples that lack the field: they are shown, not dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedSample:
+    """A sample with everything that will be asked about it."""
+
+    sample: Sample
+    """The sample; without targets where ``problem`` is set."""
+    requests: tuple[Request, ...]
+    """Replicates in order, each with ``per_replicate`` requests; empty where ``problem`` is set."""
+    per_replicate: int
+    """Requests of one replicate: 1, or one per choice."""
+    problem: str = ""
+    """Why the sample could not be turned into requests; counted as a failure of kind ``bad_sample``."""
+
+
+def needs_of(task: TaskSpec) -> frozenset[Need]:
+    """Return what a task asks of a backend."""
+    if isinstance(task, GenerateTask):
+        return frozenset({"chat" if task.messages else "text"})
+    return frozenset({"logprobs"})
+
+
+class TaskPlanner:
+    """Turns the rows of one task into planned samples for one model.
+
+    ``examples`` are the few-shot rows. Raises UsageError where an example cannot be rendered.
+    """
+
+    def __init__(self, task: TaskSpec, model: Model, examples: Sequence[Row] = ()) -> None:
+        self.task = task
+        self._model = model
+        self._ids: set[int] = set()
+        self._numbered: bool | None = None
+        self._form = FORMS[task.kind](task, model, examples)
+
+    def plan(self, rows: Iterator[tuple[str, Row]]) -> Iterator[PlannedSample]:
+        """Yield one planned sample per row, in order.
+
+        A row that a template cannot render becomes a planned sample with a ``problem``; an identifier that is
+        missing or used twice is a UsageError, because nothing could be paired by it.
+        """
+        for index, (place, row) in enumerate(rows):
+            identifier = self._identify(place, index, row)
+            try:
+                targets, choices, requests, width = self._form.ask(identifier, row)
+                problem = ""
+            except Exception as error:  # templates are the user's code: what breaks there is counted
+                targets, choices, requests, width = (), (), (), 1
+                problem = f"{place}: {reason(error)}"
+            sample = Sample(
+                id=identifier,
+                index=index,
+                fields=row,
+                targets=targets,
+                choices=choices,
+                attributes={field: _attribute(row, field) for field in self.task.slices},
+                cluster=None if self.task.cluster is None else _attribute(row, self.task.cluster),
+            )
+            yield PlannedSample(sample, requests, width, problem)
+
+    def _identify(self, place: str, index: int, row: Row) -> str:
+        field = self.task.dataset.id
+        if field is None:
+            if self._numbered is None:
+                self._numbered = "id" not in row
+            if self._numbered:
+                return str(index)
+            field = "id"
+        value = row.get(field)
+        if not isinstance(value, str | int) or isinstance(value, bool) or value == "":
+            raise UsageError(
+                [
+                    Problem(
+                        place, None, field, f"no identifier: found {value!r}", "a text or a number"
+                    )
+                ]
+            )
+        identifier = str(value)
+        mark = hash(identifier)  # 64 bits: a million identifiers in about 60 MB
+        if mark in self._ids:
+            raise UsageError(
+                [
+                    Problem(
+                        place,
+                        None,
+                        field,
+                        f"identifier {identifier!r} is used twice",
+                        "unique values",
+                    )
+                ]
+            )
+        self._ids.add(mark)
+        return identifier
+
+
+def _attribute(row: Row, field: str) -> str:
+    value = row.get(field)
+    if value is None or value == "":
+        return MISSING
+    return value if isinstance(value, str) else canonical_json(value).decode("utf-8", "replace")
