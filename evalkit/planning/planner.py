@@ -61,7 +61,9 @@ class TaskPlanner:
             try:
                 targets, choices, requests, width = self._form.ask(identifier, row)
                 problem = ""
-            except Exception as error:  # templates are the user's code: what breaks there is counted
+            except (
+                Exception
+            ) as error:  # templates are the user's code: what breaks there is counted
                 targets, choices, requests, width = (), (), (), 1
                 problem = f"{place}: {reason(error)}"
             sample = Sample(
