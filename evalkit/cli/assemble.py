@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from evalkit.errors import Problem, UsageError
 from evalkit.loaders.datasets import open_dataset
@@ -17,6 +18,7 @@ from evalkit.planning import Row
 from evalkit.records.suite import DatasetSpec, GateSpec, SuiteSpec, TaskSpec
 
 DigestFile = Callable[[Path], str]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,30 +40,36 @@ def load_files(
 ) -> tuple[LoadedSuite, tuple[GateSpec, ...]]:
     """Load a suite, the gates it names and those of the command line; raise every problem found at once."""
     problems: list[Problem] = []
-    loaded: LoadedSuite | None = None
-    gates: list[GateSpec] = []
-    paths = list(gate_paths)
+    loaded = _loaded(load_suite, suite_path, problems)
+    named = [loaded.folder / gate for gate in loaded.spec.gates] if loaded else []
+    gates = load_gates([*named, *gate_paths], problems)
+    assert loaded is not None, "a suite that did not load has problems"
+    return loaded, gates
+
+
+def load_gates(paths: Sequence[Path], problems: Sequence[Problem] = ()) -> tuple[GateSpec, ...]:
+    """Load gate files; raise their problems, and those found before, all at once. No file is left out unsaid."""
+    found = list(problems)
+    gates = [gate for path in dict.fromkeys(paths) if (gate := _loaded(load_gate, path, found))]
+    if found:
+        raise UsageError(found)
+    names = [gate.gate for gate in gates]
+    if len(set(names)) < len(
+        names
+    ):  # evaluating refuses this too, but only after the models were asked
+        raise UsageError(f"two gates have the same name: {', '.join(names)}")
+    return tuple(gates)
+
+
+def _loaded(load: Callable[[Path], T], path: Path, problems: list[Problem]) -> T | None:
+    """Return what a file declares, or None with its problems noted; an error that names none is raised as it is."""
     try:
-        loaded = load_suite(suite_path)
-        paths = [loaded.folder / gate for gate in loaded.spec.gates] + paths
+        return load(path)
     except UsageError as error:
         if not error.problems:
             raise
         problems += error.problems
-    for path in dict.fromkeys(paths):
-        try:
-            gates.append(load_gate(path))
-        except UsageError as error:
-            if not error.problems:
-                raise
-            problems += error.problems
-    if problems:
-        raise UsageError(problems)
-    assert loaded is not None, "a suite that did not load has problems"
-    names = [gate.gate for gate in gates]
-    if len(set(names)) < len(names):
-        raise UsageError(f"two gates have the same name: {', '.join(names)}")
-    return loaded, tuple(gates)
+        return None
 
 
 def assemble(

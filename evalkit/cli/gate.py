@@ -23,22 +23,12 @@ def command(run: Path, gates: tuple[Path, ...], *, write: bool) -> int:
 
     Exits with the verdict: 0 passed, 1 failed, 3 the run was incomplete, 4 undecided.
     """
+    from evalkit.cli.assemble import load_gates
     from evalkit.cli.terminal import print_run
-    from evalkit.errors import Problem, UsageError
     from evalkit.gates.evaluate import evaluate
-    from evalkit.loaders.gates import load_gate
-    from evalkit.records.suite import GateSpec
     from evalkit.store.runs import read_scorecard, write_verdict
 
-    problems: list[Problem] = []
-    specs: list[GateSpec] = []
-    for path in gates:
-        try:
-            specs.append(load_gate(path))
-        except UsageError as error:
-            problems += error.problems
-    if problems:
-        raise UsageError(problems)
+    specs = load_gates(gates)
     scorecard = read_scorecard(run)
     verdict = evaluate(specs, scorecard)
     folder = run if run.is_dir() else run.parent

@@ -191,3 +191,18 @@ def test_list_names_every_part_with_an_example(starter):
 def test_doctor_finds_what_the_tests_run_on(starter):
     done = evalkit("doctor", cwd=starter)
     assert "Python" in done.out and "disk" in done.out
+
+
+def test_no_gate_that_was_named_is_left_out_of_a_decision(starter, ran):
+    broken = starter / "broken.yaml"
+    broken.write_text(
+        "gate: broken\nplugins: [no_such_plugin]\nrules:\n  - {id: r, estimate: a/b, require: at_least, value: 1}\n"
+    )
+    again = starter / "again.yaml"
+    again.write_text((starter / "gate.yaml").read_text())
+    run = only_run(starter / "reports")
+    for other, told in ((broken, "no_such_plugin"), (again, "same name")):
+        done = evalkit("gate", run, starter / "gate.yaml", other, cwd=starter)
+        assert done.code == 2, done.out
+        assert told in done.err
+        assert "PASS" not in done.out
