@@ -10,9 +10,9 @@ from evalkit.registry import find, load_plugins, nearest, parts, register
 
 def test_every_part_has_a_line_and_an_example():
     for group in ("metric", "condition", "backend"):
-        held = parts(group)
-        assert held
-        for part in held.values():
+        held = [p for p in parts(group).values() if p.make.__module__.startswith("evalkit.")]
+        assert held  # what other tests register in this process is not ours
+        for part in held:
             assert part.summary.strip().endswith("."), part.name
             assert "\n" not in part.summary, part.name
             assert part.example, part.name
