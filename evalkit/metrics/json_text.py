@@ -16,6 +16,7 @@ import json
 import math
 import re
 from collections import Counter
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import orjson
@@ -48,8 +49,25 @@ def parse_strict(text: str) -> Any:  # noqa: ANN401 - any JSON value
     {'a': [1, 2.5, None]}
 
     Raises NotJson for everything RFC 8259 refuses, and for duplicate names, lone surrogates, ``NaN``,
-    ``Infinity``, ``1e400``, and documents beyond ``MAX_DEPTH`` or ``MAX_INTEGER_DIGITS``.
+    ``Infinity``, ``1e400``, and documents beyond ``MAX_DEPTH`` or ``MAX_INTEGER_DIGITS``. The value is shared by all
+    who read the same text, and nobody may change it.
     """
+    value, problem = _read(text)
+    if problem:
+        raise NotJson(problem)
+    return value
+
+
+@lru_cache(maxsize=8)  # several metrics read one answer and one target, one after the other
+def _read(text: str) -> tuple[Any, str]:
+    """Return the document, or None and why there is none."""
+    try:
+        return _parse(text), ""
+    except NotJson as error:
+        return None, str(error)
+
+
+def _parse(text: str) -> Any:  # noqa: ANN401 - any JSON value
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:

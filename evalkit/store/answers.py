@@ -29,7 +29,7 @@ _APPLICATION_ID: Final = 0x65766B61
 """``evka``: tells an answer store from any other SQLite file."""
 _PENDING: Final = 256
 """Answers written in one transaction."""
-_PENDING_S: Final = 0.01
+_PENDING_S: Final = 0.05
 """Longest time between the first pending ``put`` and a later one that writes both."""
 _PARAMETERS: Final = 500
 """Ids asked for in one statement."""
