@@ -50,7 +50,16 @@ class TaskParts:
     @property
     def signature(self) -> str:
         """What of the task could change a number: prompt, target, decoding, few-shot rows; not name or data set."""
-        left_out = {"name", "dataset", "metrics", "slices", "cluster", "min_coverage", "fewshot"}
+        left_out = {
+            "name",
+            "dataset",
+            "metrics",
+            "slices",
+            "cluster",
+            "min_coverage",
+            "stop",
+            "fewshot",
+        }
         declared = self.spec.model_dump(mode="json", exclude=left_out)
         return f"task:{short(digest([declared, [dict(row) for row in self.examples]]))}"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
@@ -54,13 +54,21 @@ class MetricTable:
     """Slice (``field=value``, None for all) → planned samples."""
     completed: Mapping[str | None, int]
     """Slice → samples every request of which was answered."""
+    missing_ids: Sequence[str] = ()
+    """Ids of the planned samples that have no score, in data order."""
+    missing_clusters: Sequence[str] | None = None
+    """Their clusters."""
+    missing_attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Slice field → value of each of them."""
+    anytime: bool = False
+    """Whether looking at the samples decided how many were asked (``stop: early``): intervals must hold at any look."""
 
     def members(self, slice_: str | None) -> np.ndarray[Any, np.dtype[np.intp]] | slice:
         """Return the positions of a slice's scored samples."""
         if slice_ is None:
             return slice(None)
-        field, _, value = slice_.partition("=")
-        return np.flatnonzero(np.asarray(self.attributes[field], dtype=object) == value)
+        name, _, value = slice_.partition("=")
+        return np.flatnonzero(np.asarray(self.attributes[name], dtype=object) == value)
 
     def counts(self, slice_: str | None, scored: int) -> Counts:
         """Return what became of a slice's planned samples."""
@@ -89,7 +97,7 @@ class TaskScorer:
         self._dataset, self._signature = dataset, signature
         self._sample_ids: list[str] = []
         self._clusters: list[str] = []
-        self._attributes: dict[str, list[str]] = {field: [] for field in task.slices}
+        self._attributes: dict[str, list[str]] = {name: [] for name in task.slices}
         self._done = array("b")
         self._scored: dict[str, array[int]] = {m.name: array("q") for m in self._metrics}
         self._stats: dict[str, array[float]] = {m.name: array("d") for m in self._metrics}
@@ -114,8 +122,8 @@ class TaskScorer:
         self._sample_ids.append(sample.id)
         if sample.cluster is not None:
             self._clusters.append(sample.cluster)
-        for field, values in self._attributes.items():
-            values.append(sample.attributes[field])
+        for name, held in self._attributes.items():
+            held.append(sample.attributes[name])
         self._requests += len(planned.requests)
         completions = [o for o in outcomes if isinstance(o, Completion)]
         for completion in completions:
@@ -199,6 +207,7 @@ class TaskScorer:
         for metric in self._metrics:
             positions = np.frombuffer(self._scored[metric.name], dtype=np.int64)
             stats = np.frombuffer(self._stats[metric.name], dtype=np.float64)
+            missing = np.setdiff1d(np.arange(self.seen), positions, assume_unique=True)
             replicates = getattr(getattr(self._task, "decoding", None), "replicates", 1)
             tables.append(
                 MetricTable(
@@ -212,11 +221,20 @@ class TaskScorer:
                     binary=replicates == 1,
                     clusters=[self._clusters[i] for i in positions] if self._task.cluster else None,
                     attributes={
-                        field: [values[i] for i in positions]
-                        for field, values in self._attributes.items()
+                        name: [values[i] for i in positions]
+                        for name, values in self._attributes.items()
                     },
                     planned=planned,
                     completed=completed,
+                    missing_ids=[self._sample_ids[i] for i in missing],
+                    missing_clusters=[self._clusters[i] for i in missing]
+                    if self._task.cluster
+                    else None,
+                    missing_attributes={
+                        name: [values[i] for i in missing]
+                        for name, values in self._attributes.items()
+                    },
+                    anytime=self._task.stop == "early",
                 )
             )
         return tables
@@ -224,7 +242,7 @@ class TaskScorer:
     def _slice_counts(self) -> tuple[dict[str | None, int], dict[str | None, int]]:
         planned: dict[str | None, int] = {None: self.seen}
         completed: dict[str | None, int] = {None: sum(self._done)}
-        for field, values in self._attributes.items():
+        for name, values in self._attributes.items():
             names = Counter(values)
             if len(names) > MAX_SLICE_VALUES:
                 raise UsageError(
@@ -232,7 +250,7 @@ class TaskScorer:
                         Problem(
                             self._task.name,
                             None,
-                            f"slices.{field}",
+                            f"slices.{name}",
                             f"the field has {len(names)} values",
                             f"at most {MAX_SLICE_VALUES}; is it an identifier?",
                         )
@@ -240,8 +258,8 @@ class TaskScorer:
                 )
             done = Counter(value for value, ok in zip(values, self._done, strict=True) if ok)
             for value in sorted(names):
-                planned[f"{field}={value}"] = names[value]
-                completed[f"{field}={value}"] = done[value]
+                planned[f"{name}={value}"] = names[value]
+                completed[f"{name}={value}"] = done[value]
         return planned, completed
 
 

@@ -18,12 +18,16 @@ A condition is a class registered with ``@register("condition", name, …)``, co
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from evalkit.records.scorecard import Comparison, Estimate, Interval
 from evalkit.records.suite import Spec
 from evalkit.records.verdict import OutcomeStatus
+
+Scores = Mapping[str, tuple[float | None, float | None]]
+"""Sample id → the candidate's and the baseline's score; None where that model has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,9 @@ class Evidence:
     """The candidate's estimate."""
     comparison: Comparison | None
     """Candidate against baseline; None where the run has no baseline."""
+    scores: Callable[[], Scores] | None = None
+    """Every planned sample's scores, read when a condition asks; None where the run's samples are not at hand or a
+    sample alone has no score (corpus measures)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,8 @@ class Decision:
     """The value or difference decided on."""
     interval: Interval | None = None
     """The interval decided on."""
+    p_broken: float | None = None
+    """Upper bound of the one-sided p-value of "the requirement holds"; None where the condition is no such test."""
 
 
 class NoOptions(Spec):

@@ -99,6 +99,28 @@ class Estimate(Record):
         return estimate_name(self.task, self.metric, self.slice)
 
 
+class Bounded(Record):
+    """The difference over all planned samples, each score that is missing put at one end of its range."""
+
+    difference: float
+    """Candidate − baseline, in the metric's unit."""
+    intervals: tuple[Interval, ...]
+    """At the levels that one-sided rules read."""
+
+
+class JointErrors(Record):
+    """How far both values on the pairs would move together in another sample."""
+
+    candidate: float
+    """Standard error of the candidate's value."""
+    baseline: float
+    """Standard error of the baseline's value."""
+    covariance: float
+    """Covariance of the two values."""
+    df: int | None
+    """Degrees of freedom of Student's t; null where the errors come from resampling."""
+
+
 class Comparison(Record):
     """Candidate minus baseline on the same samples, paired by id."""
 
@@ -130,6 +152,16 @@ class Comparison(Record):
     """Samples scored for both."""
     unpaired: int = 0
     """Planned samples that were not scored for both."""
+    improved: int | None = None
+    """Pairs on which the candidate scores better; null where a sample alone has no score (corpus measures)."""
+    worsened: int | None = None
+    """Pairs on which the candidate scores worse."""
+    worst: Bounded | None = None
+    """The case worst for the candidate where samples are unpaired; null where none is, or scores have no known ends."""
+    best: Bounded | None = None
+    """The case best for the candidate, likewise."""
+    errors: JointErrors | None = None
+    """For statements about the ratio of the two values; null where they cannot be estimated."""
     unit: str = ""
     """The metric's unit."""
     better: Better = "higher"
@@ -146,6 +178,23 @@ class Comparison(Record):
 def estimate_name(task: str, metric: str, slice_: str | None) -> str:
     """Return ``task/metric`` or ``task/metric@slice``."""
     return f"{task}/{metric}" if slice_ is None else f"{task}/{metric}@{slice_}"
+
+
+class EarlyStop(Record):
+    """How a task with ``stop: early`` ended."""
+
+    available: int
+    """Samples of the data set."""
+    drawn: int
+    """Samples that were asked, in the drawn order, until every rule on the task was decided."""
+    seed: int
+    """Seed of the order."""
+    looks: int
+    """How often the rules were looked at."""
+    decided: bool
+    """Whether every rule was decided; if not, all samples were asked."""
+    tokens_saved: int | None = None
+    """Tokens not spent, at the mean of the samples asked; null where the backend tells none."""
 
 
 class TaskTally(Record):
@@ -175,6 +224,8 @@ class TaskTally(Record):
     """Tokens written; null where the backend does not tell."""
     complete: bool = True
     """Whether coverage reached the task's ``min_coverage``."""
+    early: EarlyStop | None = None
+    """How the task ended where the suite says ``stop: early``."""
 
 
 class ModelRecord(Record):
@@ -251,6 +302,10 @@ class Scorecard(Record):
     """Sorted by model, task, metric, slice."""
     comparisons: tuple[Comparison, ...]
     """Candidate against baseline."""
+    samples: str = ""
+    """SHA-256 of ``samples.jsonl``, from which every number here can be computed again."""
+    baseline_run: str = ""
+    """Digest of the scorecard that the baseline's answers come from; empty where they were measured in this run."""
     tasks: tuple[TaskTally, ...]
     """What happened while each task ran."""
     circumstances: Circumstances

@@ -7,6 +7,7 @@ Equal files give equal digests: a ``SuiteSpec`` holds everything a file says, wi
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
@@ -123,6 +124,9 @@ class TaskBase(Spec):
     """Field naming samples that are not independent (a customer, a document); widens intervals."""
     min_coverage: Annotated[float, Field(ge=0, le=1)] = 0.95
     """Least share of planned samples that must be scored for the run to count as complete."""
+    stop: Literal["full", "early"] = "full"
+    """``early``: samples are drawn in a random order (from the suite's seed) and the task ends as soon as every rule on
+    it is decided, by tests that hold at any look."""
 
 
 class GenerateTask(TaskBase):
@@ -266,6 +270,21 @@ class RuleSpec(Spec):
     """The condition's own keys (``value``, ``margin`` …), written beside the others in the file."""
 
 
+class WaiverSpec(Spec):
+    """An owned, dated exception from one rule; it hides no number and is shown in every report."""
+
+    rule: Name
+    """The rule's id."""
+    slice: str | None = None
+    """``field=value``: the exception holds for this slice alone; without it, for all that the rule matches."""
+    owner: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+    """Who answers for it."""
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+    """Why it is granted."""
+    expires: date
+    """The last day on which it holds."""
+
+
 class GateSpec(Spec):
     """A set of rules; all blocking ones must pass."""
 
@@ -275,6 +294,14 @@ class GateSpec(Spec):
     """What the gate protects, in a sentence."""
     plugins: tuple[str, ...] = ()
     """Python modules that register conditions of your own."""
+    family: Literal["all_must_hold", "any_regression"] = "all_must_hold"
+    """``all_must_hold``: every blocking rule must be shown to hold; no correction is needed (intersection–union).
+    ``any_regression``: a blocking comparison with the baseline fails only where a regression is shown, by Holm at the
+    family's alpha; undecided ones do not block."""
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """For ``any_regression``: the chance that an unchanged candidate is blocked by any of the comparisons."""
+    waivers: tuple[WaiverSpec, ...] = ()
+    """Exceptions from rules."""
     rules: Annotated[tuple[RuleSpec, ...], Field(min_length=1)]
     """The rules."""
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 from evalkit.records.scorecard import Interval, Record
+from evalkit.records.suite import WaiverSpec
 
 OutcomeStatus = Literal["pass", "fail", "inconclusive", "missing", "incomparable"]
+CountsAs = Literal["pass", "fail", "inconclusive", "missing", "waived"]
 VerdictStatus = Literal["pass", "fail", "inconclusive", "incomplete"]
 
 EXIT_CODES: dict[VerdictStatus, int] = {"pass": 0, "fail": 1, "incomplete": 3, "inconclusive": 4}
@@ -23,8 +25,8 @@ class Outcome(Record):
     """``task/metric[@slice]`` it was decided on; the rule's pattern when nothing matched."""
     status: OutcomeStatus
     """What the evidence says."""
-    counts_as: Literal["pass", "fail", "inconclusive", "missing"]
-    """What it counts as, after the rule's ``on_inconclusive`` and ``on_missing``."""
+    counts_as: CountsAs
+    """What it counts as, after the family, the waivers and the rule's ``on_inconclusive`` and ``on_missing``."""
     severity: Literal["block", "warn", "info"]
     """Whether it decides the verdict."""
     observed: float | None
@@ -37,6 +39,25 @@ class Outcome(Record):
     """Why the status is what it is, in one sentence a release manager understands."""
     why: str = ""
     """The rule's own reason for being."""
+    p_broken: float | None = None
+    """Upper bound of the one-sided p-value of "the requirement holds"; null where the condition is no such test."""
+    p_adjusted: float | None = None
+    """The same after Holm's (blocking rules) or Benjamini and Hochberg's (others) correction over the family."""
+    waiver: WaiverSpec | None = None
+    """The exception that covers it."""
+
+
+class FamilyRecord(Record):
+    """How one gate combines its rules."""
+
+    gate: str
+    """The gate's name."""
+    family: str
+    """``all_must_hold`` or ``any_regression``."""
+    blocking: int
+    """Blocking outcomes."""
+    told: str
+    """What that means for errors and power, in a sentence."""
 
 
 class Verdict(Record):
@@ -56,3 +77,7 @@ class Verdict(Record):
     """The verdict in one sentence."""
     outcomes: tuple[Outcome, ...]
     """One per rule and matching estimate."""
+    families: tuple[FamilyRecord, ...] = ()
+    """One per gate."""
+    notes: tuple[str, ...] = ()
+    """What else a reader must know: waivers that matched nothing."""
