@@ -1,21 +1,29 @@
-"""Candidate against baseline: samples paired by id, every measure and slice, never across different definitions."""
+"""Candidate against baseline: samples paired by id, every measure and slice, never across different definitions.
+
+All metrics of a task are scored on the same planned samples, so ids, slices and clusters are looked up once per task
+and metric tables become arrays over its planned samples in the order of their ids. Where a table has no score the array
+holds NaN: a pair is a row without any.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 
-from evalkit.estimating import full_name
+from evalkit.estimating import full_name, slice_rows
 from evalkit.identity import derived_seed
 from evalkit.metrics.base import Measure
 from evalkit.records.exchange import Role
-from evalkit.records.scorecard import Comparison
+from evalkit.records.scorecard import Bounded, Comparison
 from evalkit.scoring import MetricTable
+from evalkit.stats.estimate import UNIT_BOUNDS, bounds_of
 from evalkit.stats.intervals import Array, Codes, cluster_codes
-from evalkit.stats.paired import paired_difference
+from evalkit.stats.paired import LEVELS, Paired, paired_difference
 from evalkit.stats.resampling import Resampled, Resampler
+from evalkit.stats.unpaired import extreme_differences
 
 
 def compare_tables(
@@ -23,21 +31,24 @@ def compare_tables(
 ) -> list[Comparison]:
     """Return one comparison per measure and slice of the candidate; none when there is no baseline.
 
-    ``level`` is the suite's confidence; intervals at the levels that gates ask for come with it. Metrics of a task that
-    are scored on the same samples share one resampling matrix, drawn from ``seed`` and the task's name.
+    ``level`` is the suite's confidence; intervals at the levels that gates ask for come with it. Corpus measures of a
+    task share one resampling matrix over its planned samples, drawn from ``seed`` and the task's name. Planned are the
+    candidate's samples: what the baseline scored beyond them, where the candidate stopped early, is no part of it.
     """
     if "baseline" not in tables:
         return []
     baselines = {(table.task, table.metric): table for table in tables["baseline"]}
-    resamplers = _Resamplers(seed)
+    plans: dict[str, _Plan] = {}
     comparisons: list[Comparison] = []
     for candidate in tables.get("candidate", ()):
         baseline = baselines.get((candidate.task, candidate.metric))
         reason = why_incomparable(candidate, baseline)
         if baseline is None or reason:
             comparisons += _incomparable(candidate, reason)
-        else:
-            comparisons += _compared(_Pairs.of(candidate, baseline), resamplers, seed, level)
+            continue
+        if candidate.task not in plans:
+            plans = {candidate.task: _Plan.of(candidate, seed)}  # only one task's is kept
+        comparisons += _compared(plans[candidate.task], candidate, baseline, level)
     return comparisons
 
 
@@ -61,95 +72,129 @@ def _only(parts: Sequence[str], others: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True)
-class _Pairs:
-    """Two tables of one metric and the positions of the samples that both scored."""
+class _Plan:
+    """The P samples that a task planned for the candidate, in the order of their ids."""
 
-    candidate: MetricTable
-    baseline: MetricTable
-    ids: tuple[str, ...]
-    rows_candidate_N: Codes
-    rows_baseline_N: Codes
-    clusters_N: Codes | None
+    rows: Mapping[str, int]
+    """Id → row."""
+    slices: Mapping[str | None, Codes]
+    """Slice → rows."""
+    clusters_P: Codes | None
+    """Cluster of each sample."""
+    resampler: Resampler
+    """The task's resampling matrix."""
 
     @classmethod
-    def of(cls, candidate: MetricTable, baseline: MetricTable) -> _Pairs:
-        """Pair two tables by sample id, in the candidate's order."""
-        row_of = {identifier: row for row, identifier in enumerate(baseline.sample_ids)}
-        rows_N = [row for row, name in enumerate(candidate.sample_ids) if name in row_of]
-        ids = tuple(candidate.sample_ids[row] for row in rows_N)
-        clusters_N = None
-        if candidate.clusters is not None:
-            clusters_N = cluster_codes([candidate.clusters[row] for row in rows_N])
-        there_N = np.fromiter((row_of[name] for name in ids), dtype=np.intp, count=len(ids))
-        return cls(candidate, baseline, ids, np.asarray(rows_N, dtype=np.intp), there_N, clusters_N)
+    def of(cls, table: MetricTable, seed: int) -> _Plan:
+        """Return the plan behind any of a task's tables."""
+        named = [*table.sample_ids, *table.missing_ids]
+        assert len(named) == table.planned[None], "scored and missing samples are the planned ones"
+        ids = sorted(named)
+        rows = {identifier: row for row, identifier in enumerate(ids)}
+        place_P = _rows_of(rows, named)
+        clusters_P = None
+        if table.clusters is not None:
+            clusters_P = np.empty(len(ids), dtype=np.intp)
+            clusters_P[place_P] = cluster_codes([*table.clusters, *(table.missing_clusters or ())])
+        rng = np.random.default_rng(derived_seed(seed, "paired resamples", table.task))
+        return cls(rows, _slices(table, place_P), clusters_P, Resampler(ids, rng, clusters_P))
 
-    def members(self, slice_: str | None) -> Codes:
-        """Return the positions of a slice's pairs among all pairs."""
-        inside = np.zeros(len(self.candidate.sample_ids), dtype=bool)
-        inside[self.candidate.members(slice_)] = True
-        return np.flatnonzero(inside[self.rows_candidate_N])
+    def stats(self, table: MetricTable) -> Array:
+        """Return a table's statistics (P, K) over the planned samples; NaN where it has no score."""
+        stats_PK = np.full((len(self.rows), table.stats_NK.shape[1]), np.nan)
+        place_N = _rows_of(self.rows, table.sample_ids)
+        planned_N = place_N >= 0
+        stats_PK[place_N[planned_N]] = table.stats_NK[planned_N]
+        return stats_PK
 
-    def stats(self, rows_M: Codes) -> tuple[Array, Array]:
-        """Return the candidate's and the baseline's statistics of the pairs at these positions."""
-        return (
-            self.candidate.stats_NK[self.rows_candidate_N[rows_M]],
-            self.baseline.stats_NK[self.rows_baseline_N[rows_M]],
-        )
+    def clusters(self, rows_M: Codes) -> Codes | None:
+        """Return the clusters of these samples."""
+        return None if self.clusters_P is None else self.clusters_P[rows_M]
 
 
-class _Resamplers:
-    """One resampling matrix per task and set of pairs; the same seed for all of a task."""
+def _rows_of(rows: Mapping[str, int], ids: Sequence[str]) -> Codes:
+    """Return the row of each id; −1 where it was not planned."""
+    return np.fromiter(map(rows.get, ids, repeat(-1)), dtype=np.intp, count=len(ids))
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self._task = ""
-        self._held: dict[tuple[str, ...], Resampler] = {}
 
-    def over(self, pairs: _Pairs) -> Resampler:
-        """Return the matrix for these pairs; only one task's are kept."""
-        task = pairs.candidate.task
-        if task != self._task:
-            self._task, self._held = task, {}
-        if pairs.ids not in self._held:
-            rng = np.random.default_rng(derived_seed(self._seed, "paired resamples", task))
-            self._held[pairs.ids] = Resampler(pairs.ids, rng, pairs.clusters_N)
-        return self._held[pairs.ids]
+def _slices(table: MetricTable, place_P: Codes) -> dict[str | None, Codes]:
+    """Return each slice's rows, ascending; ``place_P`` are the rows of scored and missing samples."""
+    attributes = {}
+    for name, scored in table.attributes.items():
+        values_P = np.empty(len(place_P), dtype=object)
+        values_P[place_P] = [*scored, *table.missing_attributes.get(name, ())]
+        attributes[name] = values_P.tolist()
+    found = slice_rows(len(place_P), attributes)
+    return {slice_: found.get(slice_, np.arange(0)) for slice_ in table.planned}
 
 
 def _compared(
-    pairs: _Pairs, resamplers: _Resamplers, seed: int, level: float
+    plan: _Plan, candidate: MetricTable, baseline: MetricTable, level: float
 ) -> Iterator[Comparison]:
-    members = {slice_: pairs.members(slice_) for slice_ in pairs.candidate.planned}
-    resampler = resamplers.over(pairs)
-    resampled = {
-        slice_: Resampled(resampler, np.hstack(pairs.stats(rows_M)), rows_M)
-        for slice_, rows_M in members.items()
-    }
-    for measure in pairs.candidate.measures:
-        for slice_, rows_M in members.items():
-            yield _comparison(pairs, measure, slice_, rows_M, resampled[slice_], seed, level)
+    assert candidate.planned[None] == len(plan.rows), "a task's metrics have the same samples"
+    candidate_PK, baseline_PK = plan.stats(candidate), plan.stats(baseline)
+    both_P = ~(np.isnan(candidate_PK[:, 0]) | np.isnan(baseline_PK[:, 0]))
+    pairs = {slice_: rows_M[both_P[rows_M]] for slice_, rows_M in plan.slices.items()}
+    stats = {slice_: (candidate_PK[rows], baseline_PK[rows]) for slice_, rows in pairs.items()}
+    resampled: Mapping[str | None, Resampled] = {}
+    if any(measure.kind == "corpus" for measure in candidate.measures):
+        sets = [(np.hstack(stats[slice_]), rows) for slice_, rows in pairs.items()]
+        resampled = dict(zip(pairs, Resampled.each(plan.resampler, sets), strict=True))
+    binary = candidate.binary and baseline.binary
+    anytime = candidate.anytime or baseline.anytime
+    for measure in candidate.measures:
+        for slice_, rows_M in plan.slices.items():
+            found = paired_difference(
+                measure,
+                *stats[slice_],
+                level,
+                binary=binary,
+                clusters_N=plan.clusters(pairs[slice_]),
+                resampled=resampled.get(slice_),
+                anytime=anytime,
+            )
+            made = _comparison(candidate, measure, slice_, len(pairs[slice_]), found)
+            if len(pairs[slice_]) == len(rows_M) or measure.kind == "corpus":
+                yield made
+                continue
+            column_M2 = candidate_PK[rows_M, measure.column], baseline_PK[rows_M, measure.column]
+            yield made.model_copy(
+                update=_extremes(
+                    measure,
+                    *column_M2,
+                    binary=binary and measure.kind == "rate",
+                    clusters_M=plan.clusters(rows_M),
+                    anytime=anytime,
+                )
+            )
+
+
+def _extremes(
+    measure: Measure,
+    candidate_M: Array,
+    baseline_M: Array,
+    *,
+    binary: bool,
+    clusters_M: Codes | None,
+    anytime: bool,
+) -> dict[str, Bounded]:
+    """Return the cases worst and best for the candidate over M planned samples; none where scores have no ends."""
+    scored = np.concatenate([candidate_M, baseline_M])
+    scored = scored[~np.isnan(scored)]
+    ends = bounds_of(measure.unit, scored) if len(scored) else UNIT_BOUNDS.get(measure.unit)
+    if ends is None:
+        return {}
+    least, greatest = extreme_differences(
+        candidate_M, baseline_M, ends, LEVELS, binary=binary, clusters_N=clusters_M, anytime=anytime
+    )
+    if measure.better == "lower":
+        least, greatest = greatest, least
+    return {"worst": least, "best": greatest}
 
 
 def _comparison(
-    pairs: _Pairs,
-    measure: Measure,
-    slice_: str | None,
-    rows_M: Codes,
-    resampled: Resampled,
-    seed: int,
-    level: float,
+    candidate: MetricTable, measure: Measure, slice_: str | None, pairs: int, found: Paired | None
 ) -> Comparison:
-    candidate, baseline = pairs.candidate, pairs.baseline
-    parts = seed, "swaps", candidate.task, candidate.metric, measure.name, slice_ or ""
-    found = paired_difference(
-        measure,
-        *pairs.stats(rows_M),
-        level,
-        binary=candidate.binary and baseline.binary,
-        clusters_N=None if pairs.clusters_N is None else pairs.clusters_N[rows_M],
-        resampled=resampled,
-        rng=np.random.default_rng(derived_seed(*parts)),
-    )
     planned = candidate.planned[slice_]
     empty = Comparison(
         task=candidate.task,
@@ -157,14 +202,15 @@ def _comparison(
         slice=slice_,
         status="no pairs",
         reason=f"none of {planned:,} samples was scored for both models",
-        unpaired=planned - len(rows_M),
-        pairs=len(rows_M),
+        unpaired=planned - pairs,
+        pairs=pairs,
         unit=measure.unit,
         better=measure.better,
     )
     if found is None:
-        undefined = f"a model has no value on the {len(rows_M):,} samples scored for both"
-        return empty.model_copy(update={"reason": undefined}) if len(rows_M) else empty
+        undefined = f"a model has no value on the {pairs:,} samples scored for both"
+        return empty.model_copy(update={"reason": undefined}) if pairs else empty
+    higher = measure.better == "higher"
     return empty.model_copy(
         update={
             "status": "compared",
@@ -176,6 +222,9 @@ def _comparison(
             "intervals": found.intervals,
             "p_value": found.p_value,
             "test": found.test,
+            "improved": found.gained if higher else found.lost,
+            "worsened": found.lost if higher else found.gained,
+            "errors": found.errors,
             "warnings": found.warnings,
         }
     )

@@ -24,12 +24,19 @@ MEASURES = (
 )
 
 
-def table(ids, stats, *, planned=None, **changes):
-    """A table over samples ``s<number>``; even numbers lie in ``region=eu``, odd ones in ``region=us``."""
-    ids = list(ids)
-    regions = ["eu" if i % 2 == 0 else "us" for i in ids]
-    whole = {None: len(ids), "region=eu": regions.count("eu"), "region=us": regions.count("us")}
-    planned = planned or whole
+def regions(ids):
+    return ["eu" if i % 2 == 0 else "us" for i in ids]
+
+
+def table(ids, stats, *, missing=(), cluster=None, **changes):
+    """A table over samples ``s<number>``; even numbers lie in ``region=eu``, odd ones in ``region=us``.
+
+    ``missing`` are planned but have no score; ``cluster`` names the cluster of a number.
+    """
+    ids, missing = list(ids), list(missing)
+    all_regions = regions(ids + missing)
+    planned = {None: len(all_regions)}
+    planned |= {f"region={r}": all_regions.count(r) for r in sorted(set(all_regions))}
     fields = {
         "task": "extract",
         "metric": "json",
@@ -37,17 +44,24 @@ def table(ids, stats, *, planned=None, **changes):
         "dataset": "d" * 64,
         "measures": MEASURES,
         "binary": True,
-        "clusters": None,
+        "clusters": None if cluster is None else [cluster(i) for i in ids],
+        "missing_clusters": None if cluster is None else [cluster(i) for i in missing],
         **changes,
     }
     return MetricTable(
         sample_ids=[f"s{i:04d}" for i in ids],
         stats_NK=np.asarray(stats, dtype=float),
-        attributes={"region": regions},
+        attributes={"region": regions(ids)},
+        missing_ids=[f"s{i:04d}" for i in missing],
+        missing_attributes={"region": regions(missing)},
         planned=planned,
         completed=planned,
         **fields,
     )
+
+
+def fives(number):
+    return f"c{number // 5}"
 
 
 def answers(seed, n=60, right=0.8):
@@ -83,20 +97,14 @@ def test_samples_are_paired_by_id_whatever_the_order():
     straight = compared(table(range(60), one), table(range(60), two))
     turned = compared(table(range(60), one), table(shuffled, two[shuffled]))
     assert straight == turned
-    both = compared(table(shuffled, one[shuffled]), table(range(60), two))
-    for key, comparison in straight.items():
-        again = both[key]
-        assert again.difference == pytest.approx(comparison.difference)
-        assert again.interval is not None
-        assert comparison.interval is not None
-        assert again.interval.low == pytest.approx(comparison.interval.low)
+    assert compared(table(shuffled, one[shuffled]), table(range(60), two)) == straight
 
 
 def test_only_samples_scored_for_both_are_compared_and_the_rest_is_counted():
-    planned = {None: 60, "region=eu": 30, "region=us": 30}
     one, two = answers(1), answers(2)
     found = compared(
-        table(range(50), one[:50], planned=planned), table(range(5, 60), two[5:], planned=planned)
+        table(range(50), one[:50], missing=range(50, 60)),
+        table(range(5, 60), two[5:], missing=range(5)),
     )
     whole, eu = found["json.valid", None], found["json.valid", "region=eu"]
     assert (whole.pairs, whole.unpaired) == (45, 15)
@@ -112,6 +120,190 @@ def test_a_difference_is_candidate_minus_baseline_with_an_interval_at_every_leve
     assert found.difference == pytest.approx((gained - lost) / 60)
     assert found.interval == bonett_price_interval(gained, lost, 60, 0.97)
     assert found.intervals == tuple(tango_interval(gained, lost, 60, level) for level in LEVELS)
+
+
+def test_pairs_on_which_the_candidate_does_better_are_counted_in_the_measures_direction():
+    one, two = answers(1), answers(2)
+    one[:, 2] = two[:, 2] = 10
+    measures = (*MEASURES, mean("cost", column=1, unit="tokens", better="lower"))
+    found = compared(
+        table(range(60), one, measures=measures), table(range(60), two, measures=measures)
+    )
+    up, down = int((one[:, 1] > two[:, 1]).sum()), int((one[:, 1] < two[:, 1]).sum())
+    score, cost, micro = (found[f"json.{name}", None] for name in ("score", "cost", "micro"))
+    assert (score.improved, score.worsened) == (up, down)
+    assert (cost.improved, cost.worsened) == (down, up)
+    assert (micro.improved, micro.worsened) == (None, None)
+
+
+def test_joint_errors_come_with_every_comparison():
+    one, two = answers(1), answers(2)
+    found = compared(table(range(60), one), table(range(60), two))
+    errors = found["json.score", "region=us"].errors
+    assert errors is not None
+    covariance = np.cov(one[1::2, 1], two[1::2, 1]) / 30
+    assert errors.candidate == pytest.approx(np.sqrt(covariance[0, 0]))
+    assert errors.covariance == pytest.approx(covariance[0, 1])
+    assert {None if c.errors is None else c.errors.df for c in found.values()} == {59, 29, None}
+
+
+# --- samples without a score ---
+
+
+def test_unpaired_samples_are_bounded_over_all_planned_ones_in_every_slice():
+    one, two = answers(1), answers(2)
+    found = compared(
+        table(range(50), one[:50], missing=range(50, 60)),
+        table(range(5, 60), two[5:], missing=range(5)),
+    )
+    ours, theirs = one[:, 0].copy(), two[:, 0].copy()
+    ours[50:], theirs[:5] = 0, 1
+    for slice_, rows in ((None, np.arange(60)), ("region=eu", np.arange(0, 60, 2))):
+        worst = found["json.valid", slice_].worst
+        differences = (ours - theirs)[rows]
+        assert worst is not None
+        assert worst.difference == pytest.approx(differences.mean())
+        gained, lost = int((differences > 0).sum()), int((differences < 0).sum())
+        assert worst.intervals == tuple(
+            tango_interval(gained, lost, len(rows), level) for level in LEVELS
+        )
+        best = found["json.valid", slice_].best
+        assert best is not None
+        assert best.difference > found["json.valid", slice_].difference > worst.difference
+
+
+def test_where_lower_is_better_the_worst_case_is_the_highest():
+    measures = (mean("wrong", column=0, better="lower"),)
+    one, two = answers(1)[:, :1], answers(2)[:, :1]
+    found = compared(
+        table(range(50), one[:50], missing=range(50, 60), measures=measures),
+        table(range(60), two, measures=measures),
+    )["json.wrong", None]
+    assert found.worst is not None
+    assert found.best is not None
+    filled = np.r_[one[:50, 0], np.ones(10)]
+    assert found.worst.difference == pytest.approx(filled.mean() - two.mean())
+    assert found.best.difference < found.worst.difference
+
+
+def test_nothing_is_bounded_where_all_is_paired_or_scores_have_no_known_ends():
+    one, two = answers(1), answers(2)
+    measures = (*MEASURES, mean("words", column=2, unit="words"))
+    whole = compared(table(range(60), one), table(range(60), two))
+    assert all(c.worst is c.best is None for c in whole.values())
+    holes = compared(
+        table(range(50), one[:50], missing=range(50, 60), measures=measures),
+        table(range(60), two, measures=measures),
+    )
+    bounded = {key: c.worst is not None for key, c in holes.items()}
+    assert {metric for (metric, _), known in bounded.items() if known} == {
+        "json.valid",
+        "json.score",
+    }
+
+
+def test_without_a_pair_the_bounds_still_stand():
+    found = compared(
+        table(range(10), answers(1, 10), missing=range(10, 20)),
+        table(range(10, 20), answers(2, 10), missing=range(10)),
+    )["json.valid", None]
+    assert (found.status, found.pairs, found.unpaired) == ("no pairs", 0, 20)
+    assert found.worst is not None
+    assert found.best is not None
+    right, theirs = answers(1, 10)[:, 0].mean(), answers(2, 10)[:, 0].mean()
+    assert found.worst.difference == pytest.approx((right - 1) / 2 + (0 - theirs) / 2)
+    assert found.best.difference == pytest.approx(right / 2 + (1 - theirs) / 2)
+
+
+def test_where_no_model_scored_anything_the_difference_can_be_anything():
+    nothing = table([], np.zeros((0, 3)), missing=range(20))
+    found = compared(nothing, nothing)
+    worst = found["json.valid", None].worst
+    assert worst is not None
+    assert worst.difference == -1
+    assert found["json.micro", None].worst is None
+
+
+def without_score(held, number):
+    """The table in which a sample's score is missing."""
+    name = f"s{number:04d}"
+    row = list(held.sample_ids).index(name)
+    kept = [i for i in range(len(held.sample_ids)) if i != row]
+    missing = [int(i[1:]) for i in (*held.missing_ids, name)]
+    return table(
+        [int(held.sample_ids[i][1:]) for i in kept],
+        held.stats_NK[kept],
+        missing=missing,
+        cluster=None if held.clusters is None else fives,
+        measures=held.measures,
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_more_unscored_samples_never_help(data):
+    n, seed = data.draw(st.integers(2, 40)), data.draw(st.integers(0, 1000))
+    better = data.draw(st.sampled_from(["higher", "lower"]))
+    measures = (rate("valid", column=0, better=better), mean("score", column=1, better=better))
+    cluster = data.draw(st.sampled_from([None, fives]))
+    tables = {
+        "candidate": table(range(n), answers(seed, n), measures=measures, cluster=cluster),
+        "baseline": table(range(n), answers(seed + 1, n), measures=measures, cluster=cluster),
+    }
+    before = compared(tables["candidate"], tables["baseline"])
+    for _ in range(2):
+        role = data.draw(st.sampled_from(["candidate", "baseline"]))
+        lost = data.draw(st.sampled_from(tables[role].sample_ids))
+        tables[role] = without_score(tables[role], int(lost[1:]))
+        after = compared(tables["candidate"], tables["baseline"])
+        for key, now in after.items():
+            for case in ("worst", "best"):
+                was, less = getattr(before[key], case) or before[key], getattr(now, case) or now
+                side = 1 if (case == "worst") == (better == "higher") else -1
+                assert side * less.difference <= side * was.difference + 1e-9
+                assert len(less.intervals) == len(was.intervals)
+                for one, other in zip(was.intervals, less.intervals, strict=True):
+                    assert side * other.low <= side * one.low + 1e-9
+                    assert side * other.high <= side * one.high + 1e-9
+        before = after
+
+
+# --- samples whose number was decided by looking at them ---
+
+
+@pytest.mark.parametrize("early", ["candidate", "baseline"])
+def test_when_looking_decided_the_number_of_samples_intervals_hold_at_any_look(early):
+    one = table(range(60), answers(1), anytime=early == "candidate")
+    two = table(range(60), answers(2), anytime=early == "baseline")
+    found = compared(one, two)
+    for slice_ in (None, "region=eu"):
+        valid, score, micro = (found[f"json.{m}", slice_] for m in ("valid", "score", "micro"))
+        assert {valid.test, score.test} == {"betting"}
+        assert {i.method for i in (*valid.intervals, *score.intervals)} == {"betting"}
+        assert (micro.interval, micro.intervals, micro.p_value) == (None, (), None)
+        assert "for a corpus measure no interval holds" in micro.warnings[0]
+
+
+def test_what_the_baseline_scored_beyond_an_early_stop_is_no_part_of_it():
+    one, two = answers(1), answers(2)
+    early = {"anytime": True}
+    stopped = table(range(30), one[:30], **early)
+    found = compared(stopped, table(range(60), two, **early))
+    assert found == compared(stopped, table(range(30), two[:30], **early))
+    assert (found["json.valid", None].pairs, found["json.valid", None].unpaired) == (30, 0)
+    assert found["json.valid", None].worst is None
+
+
+def test_missing_scores_are_bounded_at_any_look_too():
+    one, two = answers(1), answers(2)
+    found = compared(
+        table(range(50), one[:50], missing=range(50, 60), anytime=True),
+        table(range(60), two, anytime=True),
+    )
+    worst = found["json.valid", None].worst
+    assert worst is not None
+    assert {i.method for i in worst.intervals} == {"betting"}
+    assert found["json.micro", None].worst is None
 
 
 @pytest.mark.parametrize(
@@ -171,11 +363,11 @@ def test_clusters_widen_the_interval():
     shift = np.repeat(np.random.default_rng(3).normal(0, 0.3, 12), 5)
     one = answers(1)
     one[:, 1] += shift
-    two, names = answers(2), [f"c{i // 5}" for i in range(60)]
+    two = answers(2)
     alone = compared(table(range(60), one), table(range(60), two))["json.score", None]
-    together = compared(
-        table(range(60), one, clusters=names), table(range(60), two, clusters=names)
-    )["json.score", None]
+    together = compared(table(range(60), one, cluster=fives), table(range(60), two, cluster=fives))[
+        "json.score", None
+    ]
     assert alone.interval is not None
     assert together.interval is not None
     assert together.interval.method == "cr1-t"
@@ -201,14 +393,7 @@ def test_the_same_seed_gives_the_same_comparisons_and_another_moves_only_what_is
 def test_another_metric_moves_no_interval():
     one, two = table(range(60), answers(1)), table(range(60), answers(2))
     more = [dataclasses.replace(t, metric="more", sample_ids=t.sample_ids) for t in (one, two)]
-    fewer = [
-        dataclasses.replace(
-            table(range(40), answers(5, 40)),
-            metric="fewer",
-            planned=one.planned,
-            completed=one.planned,
-        )
-    ] * 2
+    fewer = [table(range(40), answers(5, 40), missing=range(40, 60), metric="fewer")] * 2
     alone = compare_tables({"candidate": [one], "baseline": [two]}, 0, 0.95)
     among = compare_tables(
         {"candidate": [fewer[0], more[0], one], "baseline": [fewer[1], more[1], two]}, 0, 0.95
@@ -219,8 +404,7 @@ def test_another_metric_moves_no_interval():
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 60), st.booleans(), st.floats(0.001, 0.2))
 def test_a_model_against_itself_never_fails_a_rule(seed, n, clustered, margin):
-    clusters = [f"c{i // 4}" for i in range(n)] if clustered else None
-    same = table(range(n), answers(seed, n), clusters=clusters)
+    same = table(range(n), answers(seed, n), cluster=fives if clustered else None)
     make = find("condition", "no_worse_than").make
     condition = make(make.Options(margin=margin))
     for comparison in compared(same, same).values():

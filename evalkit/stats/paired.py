@@ -3,49 +3,56 @@
 Theory. Both models answer the same samples, so only pairs that differ carry information; treating the two rates as
 independent samples throws most of the precision away. Zeros and ones: Bonett and Price's interval, Tango's for
 decisions, McNemar's mid-p (``discordant``). Means: paired t, with CR1 and t(C − 1) under clusters. Corpus measures:
-bootstrap of the difference, the same weights for both models, and approximate randomisation: swap the models' answers
-sample by sample, p = (hits + 1)/(R + 1).
+bootstrap and randomisation (``paired_corpus``). Where looking at the samples decided how many there are, rates and
+means get the interval and p-value that hold at any look (``betting``), and nothing else gets one.
 
-**Source**: Miller 2024, arXiv 2411.00640 (paired and clustered differences of evals); Koehn 2004, EMNLP; Riezler &
-Maxwell 2005, ACL workshop on evaluation measures.
+**Source**: Miller 2024, arXiv 2411.00640 (paired and clustered differences of evals).
 
-**Deviation**: zeros and ones in clusters, and means of which fewer than 10 pairs differ, get t with two pairs added,
-as Bonett and Price add them: differences of ± the largest difference seen, each a cluster of its own and weighted by
-the square root of the mean cluster size m (the largest design effect is m). With m = 1 this is Bonett–Price. Plain
-CR1 passes a candidate at the margin in up to 74 % instead of 5 % of runs when hardly a pair differs: its standard
-error is then 0. Where no pair differs at all, bounded corpus measures get Tango's interval over their range, and
-unbounded measures the point 0 under the name ``identical``, with a warning.
+**Deviation**: zeros and ones in clusters, and means of which fewer than 10 pairs differ or all by the same amount, get
+t with two pairs added, as Bonett and Price add them: differences of ± the largest difference seen, each a cluster of
+its own and weighted by the square root of the mean cluster size m (the largest design effect is m). With m = 1 this is
+Bonett–Price. Plain CR1 passes a candidate at the margin in up to 74 % instead of 5 % of runs when hardly a pair
+differs: its standard error is then 0. Where no pair differs at all, unbounded means get the point 0 under the name
+``identical``, with a warning.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 
-from evalkit.records.scorecard import Interval
+from evalkit.records.scorecard import Interval, JointErrors
 from evalkit.stats.discordant import bonett_price_interval, mcnemar_mid_p, tango_interval
-from evalkit.stats.estimate import UNIT_BOUNDS, Aggregate, bounds_of, real_clusters
+from evalkit.stats.estimate import STOPPED, Aggregate, bounds_of, real_clusters
 from evalkit.stats.intervals import (
     FEW_CLUSTERS,
     FEW_EVENTS,
     FEW_SAMPLES,
+    NO_SPREAD,
     Array,
+    Bounds,
     Codes,
-    standard_error,
     t_quantile,
 )
-from evalkit.stats.resampling import (
-    FromSums,
-    Resampled,
-    UnitSums,
-    bootstrap_intervals,
-    bootstrap_sums,
+from evalkit.stats.joint import joint_errors, mean_covariance
+from evalkit.stats.paired_corpus import (
+    TEST,
+    corpus_difference,
+    corpus_values,
+    identical_points,
 )
+from evalkit.stats.resampling import Resampled
 
-LEVELS = (0.80, 0.90, 0.95, 0.98, 0.99)
-"""Two-sided levels of every difference: one-sided tests at .10, .05, .025, .01 and .005 read them."""
+LEVELS = (0.80, 0.90, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
+"""Two-sided levels of every difference: one-sided tests at .10, .05, .025, .01, .005, .0025, .001 and .0005 read them.
+
+Ascending, and intervals at higher levels hold those at lower ones: a rule's one-sided p-value is at most the least of
+these rates at which its limit lies outside, which is what a correction for many rules (Holm) reads. Where too few
+resamples lie beyond an interval's end, the highest levels are left out.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,12 @@ class Paired:
     """The test behind the p-value; empty where there is none."""
     warnings: tuple[str, ...]
     """Why the intervals are not to be trusted blindly, in words."""
+    gained: int | None = None
+    """Pairs on which the candidate's score is higher; None for corpus measures."""
+    lost: int | None = None
+    """Pairs on which it is lower."""
+    errors: JointErrors | None = None
+    """Joint errors of the two values; None where they cannot be estimated."""
 
 
 def paired_difference(
@@ -80,170 +93,185 @@ def paired_difference(
     clusters_N: Codes | None = None,
     resampled: Resampled | None = None,
     rng: np.random.Generator | None = None,
+    anytime: bool = False,
 ) -> Paired | None:
     """Return the difference of two models on N paired samples; None where either has no value.
 
     ``level`` is that of the interval to be shown. ``binary`` says that a rate's statistics are zeros and ones for both.
-    A corpus measure needs ``resampled``, both models' statistics side by side under the task's resampler, and ``rng``,
-    from which the swaps of its randomisation test are drawn.
+    A corpus measure needs ``resampled``, both models' statistics side by side under the task's resampler; the swaps of
+    its randomisation test are the resampler's, or drawn from ``rng``. ``anytime`` says that looking at the samples
+    decided N.
     """
-    n = len(candidate_NK)
-    if n == 0:
+    if len(candidate_NK) == 0:
         return None
     clusters_N, clusters = real_clusters(clusters_N)
-    warnings = _warnings(candidate_NK, baseline_NK, measure, clusters)
     if measure.kind == "corpus":
-        assert resampled is not None and rng is not None, "a corpus measure is resampled"
-        return _corpus(measure, resampled, level, rng, warnings)
+        assert resampled is not None, "a corpus measure is resampled"
+        differing = int((candidate_NK != baseline_NK).any(axis=1).sum())
+        warnings = _warnings(len(candidate_NK), differing, clusters)
+        return _corpus(measure, resampled, level, rng, warnings, anytime=anytime)
     candidate_N, baseline_N = candidate_NK[:, measure.column], baseline_NK[:, measure.column]
-    differences_N = candidate_N - baseline_N
-    found = float(candidate_N.mean()), float(baseline_N.mean()), float(differences_N.mean())
-    if measure.kind == "rate" and binary and clusters_N is None:
-        gained, lost = int((differences_N > 0).sum()), int((differences_N < 0).sum())
-        shown = bonett_price_interval(gained, lost, n, level)
-        for_decisions = tuple(tango_interval(gained, lost, n, held) for held in LEVELS)
-        p_value = mcnemar_mid_p(gained, lost)
-        return Paired(*found, shown, for_decisions, p_value, "mcnemar mid-p", warnings)
     bounds = bounds_of(measure.unit, np.concatenate([candidate_N, baseline_N]))
-    span = None if bounds is None else bounds[1] - bounds[0]
-    few = int(np.count_nonzero(differences_N)) < FEW_EVENTS
-    adjust = few or (measure.kind == "rate" and binary)
-    made, p_value_t, test = _t(differences_N, clusters_N, (level, *LEVELS), span, adjust=adjust)
-    return Paired(*found, made[0] if made else None, made[1:], p_value_t, test, warnings)
+    pairs = _Pairs(candidate_N, baseline_N, clusters_N, clusters, bounds)
+    if anytime:
+        return _at_any_look(pairs, level)
+    return _at_one_look(pairs, level, binary=binary and measure.kind == "rate")
+
+
+class _Pairs:
+    """What differences of rates and means rest on."""
+
+    def __init__(
+        self,
+        candidate_N: Array,
+        baseline_N: Array,
+        clusters_N: Codes | None,
+        clusters: int | None,
+        bounds: Bounds | None,
+    ) -> None:
+        self.candidate_N, self.baseline_N = candidate_N, baseline_N
+        self.clusters_N, self.clusters = clusters_N, clusters
+        self.bounds, self.span = bounds, None if bounds is None else bounds[1] - bounds[0]
+        self.differences_N = candidate_N - baseline_N
+        self.n = len(candidate_N)
+        self.gained = int(np.count_nonzero(self.differences_N > 0))
+        self.lost = int(np.count_nonzero(self.differences_N < 0))
+
+    def result(
+        self,
+        made: Sequence[Interval],
+        p_value: float | None,
+        test: str,
+        warnings: tuple[str, ...],
+        errors: JointErrors | None,
+    ) -> Paired:
+        """Return the record; ``made`` is the interval to be shown and those for decisions, or empty."""
+        return Paired(
+            float(self.candidate_N.mean()),
+            float(self.baseline_N.mean()),
+            float(self.differences_N.mean()),
+            made[0] if made else None,
+            tuple(made[1:]),
+            p_value,
+            test,
+            warnings,
+            self.gained,
+            self.lost,
+            errors,
+        )
+
+
+def _at_one_look(pairs: _Pairs, level: float, *, binary: bool) -> Paired:
+    warnings = _warnings(pairs.n, pairs.gained + pairs.lost, pairs.clusters)
+    largest = float(np.abs(pairs.differences_N).max()) or pairs.span
+    made: tuple[Interval, ...]
+    p_value: float | None
+    if binary and pairs.clusters_N is None:
+        added, counts = largest, (pairs.gained, pairs.lost, pairs.n)
+        made = (
+            bonett_price_interval(*counts, level),
+            *(tango_interval(*counts, held) for held in LEVELS),
+        )
+        p_value, test = mcnemar_mid_p(pairs.gained, pairs.lost), "mcnemar mid-p"
+    elif largest is None:
+        added, made, p_value, test = None, (), None, ""
+        if pairs.n > 1 and pairs.clusters != 1:
+            made, p_value = identical_points((level, *LEVELS)), 1.0
+    else:
+        few = binary or pairs.gained + pairs.lost < FEW_EVENTS
+        added = largest if few or (pairs.span is not None and not _varies(pairs, largest)) else None
+        made, p_value, test = _t(pairs, (level, *LEVELS), largest, added)
+    errors = joint_errors(
+        pairs.candidate_N, pairs.baseline_N, pairs.clusters_N, largest=added, bounds=pairs.bounds
+    )
+    return pairs.result(made, p_value, test, warnings, errors)
+
+
+def _varies(pairs: _Pairs, largest: float) -> bool:
+    found = mean_covariance(pairs.differences_N[None], pairs.clusters_N)
+    return found is not None and sqrt(found[1][0, 0]) > NO_SPREAD * largest
 
 
 def _t(
-    differences_N: Array,
-    clusters_N: Codes | None,
-    levels: Sequence[float],
-    span: float | None,
-    *,
-    adjust: bool,
+    pairs: _Pairs, levels: Sequence[float], largest: float, added: float | None
 ) -> tuple[tuple[Interval, ...], float | None, str]:
-    spread = standard_error(differences_N, clusters_N)
-    if spread is None:
+    added_12 = None if added is None else np.array([[added, -added]])
+    found = mean_covariance(pairs.differences_N[None], pairs.clusters_N, added_12)
+    if found is None:
         return (), None, ""
-    centre, (error, df) = float(differences_N.mean()), spread
-    if span is None and not differences_N.any():
-        return _points(levels), 1.0, ""
-    if adjust:
-        largest = float(np.abs(differences_N).max()) or span or 0.0
-        centre, error = _with_two_pairs(differences_N, clusters_N, largest, df + 1)
-    if error <= 0:
+    centre, error, df = float(found[0][0]), sqrt(found[1][0, 0]), found[2]
+    if error <= NO_SPREAD * largest:
         return (), None, ""
     from scipy.special import stdtr
 
     p_value = float(2 * stdtr(df, -abs(centre) / error))
-    method = ("adjusted-" if adjust else "") + ("t" if clusters_N is None else "cr1-t")
+    alone = "t" if pairs.clusters_N is None else "cr1-t"
+    method = alone if added is None else f"adjusted-{alone}"
     intervals = []
     for level in levels:
         half = t_quantile(level, df) * error
         low, high = centre - half, centre + half
-        if span is not None:
-            low, high = max(low, -span), min(high, span)
+        if pairs.span is not None:
+            low, high = max(low, -pairs.span), min(high, pairs.span)
         intervals.append(Interval(low=low, high=high, level=level, method=method))
-    test = "paired t" if clusters_N is None else "clustered paired t"
+    test = "paired t" if pairs.clusters_N is None else "clustered paired t"
     return tuple(intervals), p_value, test
 
 
-def _with_two_pairs(
-    differences_N: Array, clusters_N: Codes | None, largest: float, clusters: int
-) -> tuple[float, float]:
-    """Return mean and standard error after adding ± ``largest``, each a cluster with weight √(mean cluster size)."""
-    n = len(differences_N)
-    weight = 1.0 if clusters_N is None else np.sqrt(n / clusters)
-    total = n + 2 * weight
-    mean = float(differences_N.sum()) / total
-    residuals_N = differences_N - mean
-    sums_C = residuals_N if clusters_N is None else np.bincount(clusters_N, weights=residuals_N)
-    added = weight * np.array([largest - mean, -largest - mean])
-    groups = clusters + 2
-    error = np.sqrt(groups / (groups - 1) * (sums_C @ sums_C + added @ added)) / total
-    return mean, float(error)
+def _at_any_look(pairs: _Pairs, level: float) -> Paired:
+    if pairs.clusters_N is not None or pairs.span is None:
+        where = "without known bounds" if pairs.clusters_N is None else "under clusters"
+        told = (f"{STOPPED}, and {where} no interval holds then",)
+        return pairs.result((), None, "", told, None)
+    from evalkit.stats.betting import betting_interval, betting_p
+
+    bounds = -pairs.span, pairs.span
+    made = [betting_interval(pairs.differences_N, held, bounds) for held in (level, *LEVELS)]
+    same = () if pairs.gained + pairs.lost else (_same_on_all(pairs.n),)
+    return pairs.result(made, betting_p(pairs.differences_N, 0.0, bounds), "betting", same, None)
 
 
 def _corpus(
     measure: Aggregate,
     resampled: Resampled,
     level: float,
-    rng: np.random.Generator,
+    rng: np.random.Generator | None,
     warnings: tuple[str, ...],
+    *,
+    anytime: bool,
 ) -> Paired | None:
-    sums = resampled.sums
-    half = sums.sums_UK.shape[1] // 2
-
-    def difference(sums_XK: Array, n_X: Array) -> Array:
-        return measure.from_sums(sums_XK[..., :half], n_X) - measure.from_sums(
-            sums_XK[..., half:], n_X
-        )
-
-    totals_K, n = sums.sums_UK.sum(axis=0), np.asarray(sums.n_U.sum())
-    candidate = float(measure.from_sums(totals_K[:half], n))
-    baseline = float(measure.from_sums(totals_K[half:], n))
-    if not np.isfinite([candidate, baseline]).all():
+    if anytime:
+        values = corpus_values(measure, resampled.sums)
+        told = (f"{STOPPED}, and for a corpus measure no interval holds then",)
+        return values and Paired(*values, values[0] - values[1], None, (), None, "", told)
+    found = corpus_difference(measure, resampled, level, LEVELS, rng)
+    if found is None:
         return None
-    found = candidate, baseline, candidate - baseline
-    levels = (level, *LEVELS)
-    p_value: float | None = None
-    made: tuple[Interval, ...] = ()
-    if np.array_equal(sums.sums_UK[:, :half], sums.sums_UK[:, half:]):
-        made, p_value = _of_equals(measure.unit, len(sums.units_U), levels), 1.0
-    elif len(sums.units_U) > 1:
-        values_B = difference(*resampled.drawn)
-        made = bootstrap_intervals(values_B, found[2], sums.jackknife(difference), levels)
-        p_value = randomisation_p(sums, difference, rng, len(values_B))
-    test = "" if p_value is None else "approximate randomisation"
-    return Paired(*found, made[0] if made else None, made[1:], p_value, test, warnings)
+    return Paired(
+        found.candidate,
+        found.baseline,
+        found.candidate - found.baseline,
+        found.interval,
+        found.intervals,
+        found.p_value,
+        "" if found.p_value is None else TEST,
+        warnings,
+        errors=found.errors,
+    )
 
 
-def _of_equals(unit: str, units: int, levels: Sequence[float]) -> tuple[Interval, ...]:
-    """Return intervals of the difference of a corpus measure where no sample differs."""
-    if units < 2:
-        return ()
-    bounds = UNIT_BOUNDS.get(unit)
-    if bounds is None:
-        return _points(levels)
-    span = bounds[1] - bounds[0]
-    made = [tango_interval(0, 0, units, level) for level in levels]
-    return tuple(i.model_copy(update={"low": i.low * span, "high": i.high * span}) for i in made)
+def _same_on_all(n: int) -> str:
+    return f"candidate and baseline score the same on all {n:,} pairs"
 
 
-def randomisation_p(
-    sums: UnitSums, difference: FromSums, rng: np.random.Generator, rounds: int
-) -> float:
-    """Return p = (hits + 1)/(rounds + 1): how often swapped answers differ at least as much as the models do.
-
-    ``sums`` holds both models' statistics side by side; each unit is swapped or not by the toss of a coin. A swap that
-    leaves the difference undefined counts as a hit.
-    """
-    half = sums.sums_UK.shape[1] // 2
-    totals_K, n = sums.sums_UK.sum(axis=0), sums.n_U.sum()
-    seen = abs(float(difference(totals_K, np.asarray(n))))
-    swaps_RU = rng.integers(0, 2, size=(rounds, len(sums.units_U)), dtype=np.int8)
-    moved_RK = bootstrap_sums(swaps_RU, sums.sums_UK[:, half:] - sums.sums_UK[:, :half])
-    swapped_RK = totals_K + np.hstack([moved_RK, -moved_RK])
-    apart_R = np.abs(difference(swapped_RK, np.full(rounds, n)))
-    hits = int((~(apart_R < seen * (1 - 1e-12))).sum())
-    return (hits + 1) / (rounds + 1)
-
-
-def _points(levels: Sequence[float]) -> tuple[Interval, ...]:
-    return tuple(Interval(low=0.0, high=0.0, level=level, method="identical") for level in levels)
-
-
-def _warnings(
-    candidate_NK: Array, baseline_NK: Array, measure: Aggregate, clusters: int | None
-) -> tuple[str, ...]:
-    columns = slice(None) if measure.kind == "corpus" else [measure.column]
-    n = len(candidate_NK)
-    differing = int((candidate_NK[:, columns] != baseline_NK[:, columns]).any(axis=1).sum())
+def _warnings(n: int, differing: int, clusters: int | None) -> tuple[str, ...]:
     found = []
     if n < FEW_SAMPLES:
         found.append(
             f"only {n:,} pair{'s' if n > 1 else ''}; below {FEW_SAMPLES} the interval is rough"
         )
     if differing == 0:
-        found.append(f"candidate and baseline score the same on all {n:,} pairs")
+        found.append(_same_on_all(n))
     elif differing < FEW_EVENTS:
         found.append(
             f"only {differing} of {n:,} pairs differ; with fewer than {FEW_EVENTS} the interval is approximate"

@@ -10,8 +10,8 @@ Sizes. Above ``MAX_UNITS`` units, samples (or clusters) are first put into that 
 the groups are resampled. A sum over n independent samples and a sum over G groups of n/G have the same variance and
 third cumulant, so interval and acceleration keep their meaning, while weights take 2·B·G bytes whatever n is: 40 MB
 at most. Estimating the spread from 10,000 groups adds 0.7 % to its error, where B = 2,000 resamples already leave 1.6
-%. B = 2,000 puts 10 values outside each end of a 99 % interval, the widest that gates ask for; B = 1,000 would leave
-5.
+%. B = 2,000 puts 5 values outside each end of a 99.5 % interval; wider ones would rest on fewer and are not given for
+decisions (``supported_levels``).
 
 **Source**: Efron 1987, JASA 82, 171 (BCa); Efron & Tibshirani 1993, chapter 14; Koehn 2004, EMNLP (sums of sentence
 statistics); Field & Welsh 2007, JRSS B 69, 369 (whole clusters).
@@ -35,6 +35,7 @@ from evalkit.stats.intervals import Array, Codes
 FromSums = Callable[[Array, Array], Array]
 """``(sums_XK, n_X) → value_X``; NaN where a set of samples has no value."""
 Weights = NDArray[np.int16]
+Swaps = NDArray[np.uint8]
 
 RESAMPLES = 2_000
 """B, the resamples behind an interval."""
@@ -45,6 +46,8 @@ DRAWN_CELLS = 65_536
 PRODUCT_CELLS = 4_000_000
 """Cells that are turned into floats and multiplied at a time (32 MB). Many small products would be slower: each one
 starts the linear algebra library's threads."""
+FEWEST_OUTSIDE = 5
+"""Least number of resamples beyond each end of an interval that decides."""
 FEWEST_DEFINED = 0.9
 """Least share of resamples that must have a value for an interval to be given."""
 
@@ -61,6 +64,17 @@ def resample_weights(units: int, resamples: int, rng: np.random.Generator) -> It
         for row, places in enumerate(drawn):  # row by row, the counters stay in the cache
             counts[row] = np.bincount(places, minlength=units)
         yield counts
+
+
+def supported_levels(levels: Sequence[float], resamples: int) -> tuple[float, ...]:
+    """Return the levels whose intervals leave at least ``FEWEST_OUTSIDE`` resamples beyond each end.
+
+    >>> supported_levels((0.95, 0.995, 0.998), 2_000)
+    (0.95, 0.995)
+    """
+    return tuple(
+        level for level in levels if round((1 - level) / 2 * resamples, 6) >= FEWEST_OUTSIDE
+    )
 
 
 def bootstrap_sums(weights_BU: NDArray[np.integer], sums_UK: Array) -> Array:
@@ -94,7 +108,7 @@ class UnitSums:
 
 
 class Resampler:
-    """The resampling matrix of one set of samples, drawn when it is first used.
+    """The resampling matrices of one set of samples, each drawn when it is first used.
 
     Samples are taken in the order of their ids, so that the order of rows does not matter.
     """
@@ -110,6 +124,7 @@ class Resampler:
     ) -> None:
         """Prepare to draw from ``rng``; ``clusters_N`` (from ``cluster_codes``) are resampled as wholes."""
         self._ids, self._rng, self._clusters_N = ids, rng, clusters_N
+        (self._swaps_rng,) = rng.spawn(1)
         self.resamples, self._max_units = resamples, max_units
 
     @cached_property
@@ -133,6 +148,14 @@ class Resampler:
         """How often each unit is drawn in each resample."""
         return self._drawn[1]
 
+    @cached_property
+    def swaps_BU(self) -> Swaps:
+        """Whether two models' answers change places in each round of a randomisation test: a coin for each unit."""
+        units = self.weights_BU.shape[1]
+        tossed = self._swaps_rng.bytes(self.resamples * (-(-units // 8)))
+        bits = np.frombuffer(tossed, dtype=np.uint8).reshape(self.resamples, -1)
+        return np.unpackbits(bits, axis=1, count=units)
+
     def unit_sums(self, stats_MK: Array, rows_M: Codes | slice | None = None) -> UnitSums:
         """Return the statistics of M samples summed within units; ``rows_M`` are their positions among the ids."""
         unit_M = self._drawn[0] if rows_M is None else self._drawn[0][rows_M]
@@ -145,11 +168,48 @@ class Resampler:
 
     def resample(self, sums: UnitSums) -> tuple[Array, Array]:
         """Return the sums of statistics (B, K) and the number of samples (B) in each resample."""
-        weights_BU = self.weights_BU
-        if len(sums.units_U) != weights_BU.shape[1]:
-            weights_BU = weights_BU[:, sums.units_U]
-        both = bootstrap_sums(weights_BU, np.column_stack([sums.sums_UK, sums.n_U]))
-        return both[:, :-1], both[:, -1]
+        return self.resample_each([sums])[0]
+
+    def resample_each(self, sets: Sequence[UnitSums]) -> list[tuple[Array, Array]]:
+        """Return ``resample`` of many sets of samples, reading the weights but once."""
+        columns = [(held.units_U, np.column_stack([held.sums_UK, held.n_U])) for held in sets]
+        return [(both[:, :-1], both[:, -1]) for both in _products(self.weights_BU, columns)]
+
+    def swap_each(self, sets: Sequence[UnitSums]) -> list[Array]:
+        """Return what swapping moves to the first model: sums (B, K/2) of second − first over the swapped units.
+
+        Each set holds two models' statistics side by side.
+        """
+        columns = []
+        for held in sets:
+            half = held.sums_UK.shape[1] // 2
+            columns.append((held.units_U, held.sums_UK[:, half:] - held.sums_UK[:, :half]))
+        return _products(self.swaps_BU, columns)
+
+
+def _products(
+    matrix_BU: NDArray[np.integer], columns: Sequence[tuple[Codes, Array]]
+) -> list[Array]:
+    """Return ``matrix_BU[:, units] @ columns`` for each set of units, many sets in one product."""
+    units = matrix_BU.shape[1]
+    made: list[Array] = []
+    while len(made) < len(columns):
+        taken: list[tuple[Codes, Array]] = []
+        width = 0
+        for held in columns[len(made) :]:
+            if taken and (width + held[1].shape[1]) * units > PRODUCT_CELLS:
+                break
+            taken.append(held)
+            width += held[1].shape[1]
+        present_V = np.unique(np.concatenate([units_U for units_U, _ in taken]))
+        ends = np.cumsum([values_UK.shape[1] for _, values_UK in taken])
+        joined = np.zeros((len(present_V), width))
+        for (units_U, values_UK), end in zip(taken, ends, strict=True):
+            places_U = np.searchsorted(present_V, units_U)
+            joined[places_U, end - values_UK.shape[1] : end] = values_UK
+        read = matrix_BU if len(present_V) == units else matrix_BU[:, present_V]
+        made += np.split(bootstrap_sums(read, joined), ends[:-1], axis=1)
+    return made
 
 
 class Resampled:
@@ -159,17 +219,58 @@ class Resampled:
         self, resampler: Resampler, stats_MK: Array, rows_M: Codes | slice | None = None
     ) -> None:
         """Take the statistics of M samples at ``rows_M`` among the resampler's ids (None: all, in its order)."""
-        self._resampler, self._stats_MK, self._rows_M = resampler, stats_MK, rows_M
+        self._together, self._place = _Together(resampler, [(stats_MK, rows_M)]), 0
 
-    @cached_property
+    @classmethod
+    def each(
+        cls, resampler: Resampler, sets: Sequence[tuple[Array, Codes | slice | None]]
+    ) -> list[Resampled]:
+        """Return one for each set of statistics and rows; what one of them computes is computed for all at once."""
+        together = _Together(resampler, sets)
+        return [_Member(together, place) for place in range(len(sets))]
+
+    @property
     def sums(self) -> UnitSums:
         """The statistics summed within units."""
-        return self._resampler.unit_sums(self._stats_MK, self._rows_M)
+        return self._together.sums[self._place]
 
-    @cached_property
+    @property
     def drawn(self) -> tuple[Array, Array]:
         """Sums of statistics (B, K) and number of samples (B) in each resample."""
-        return self._resampler.resample(self.sums)
+        return self._together.drawn[self._place]
+
+    @property
+    def swapped(self) -> Array:
+        """What swapping two models' answers moves to the first model's sums (B, K/2)."""
+        return self._together.swapped[self._place]
+
+
+class _Member(Resampled):
+    """One of many sets of samples under one resampler."""
+
+    def __init__(self, together: _Together, place: int) -> None:
+        self._together, self._place = together, place
+
+
+class _Together:
+    """Sets of samples under one resampler."""
+
+    def __init__(
+        self, resampler: Resampler, sets: Sequence[tuple[Array, Codes | slice | None]]
+    ) -> None:
+        self._resampler, self._sets = resampler, sets
+
+    @cached_property
+    def sums(self) -> list[UnitSums]:
+        return [self._resampler.unit_sums(stats_MK, rows_M) for stats_MK, rows_M in self._sets]
+
+    @cached_property
+    def drawn(self) -> list[tuple[Array, Array]]:
+        return self._resampler.resample_each(self.sums)
+
+    @cached_property
+    def swapped(self) -> list[Array]:
+        return self._resampler.swap_each(self.sums)
 
 
 def bootstrap_intervals(

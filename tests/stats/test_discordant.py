@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalkit.stats.discordant import bonett_price_interval, mcnemar_mid_p, tango_interval
+from evalkit.stats.discordant import (
+    bonett_price_interval,
+    mcnemar_mid_p,
+    newcombe_interval,
+    tango_interval,
+)
 from evalkit.stats.paired import LEVELS
 
 COUNTS = st.integers(0, 40)
@@ -26,6 +31,48 @@ def test_a_published_table_gives_what_the_r_package_contingencytables_gives():
     assert (shown.low, shown.high) == pytest.approx((-0.1195, -0.0032), abs=5e-5)
     assert (decided.low, decided.high) == pytest.approx((-0.1240, -0.0054), abs=5e-5)
     assert mcnemar_mid_p(6, 16) == pytest.approx(0.034690, abs=5e-7)
+
+
+@pytest.mark.parametrize(
+    ("table", "ends", "places"),
+    [
+        # Newcombe 1998, Stat. Med. 17, 2635, method 10.
+        ((36, 12, 2, 0), (0.0569, 0.3404), 4),
+        # Fagerland, Lydersen & Laake 2014, Stat. Med. 33, 2850: airway hyper-responsiveness.
+        ((1, 1, 7, 12), (-0.507, -0.026), 3),
+        # R package contingencytables, tests/testthat/test-ch8.R, cavo_2012.
+        ((59, 6, 16, 80), (-0.1186, -0.0046), 4),
+    ],
+)
+def test_newcombes_interval_is_the_published_one(table, ends, places):
+    interval = newcombe_interval(*table, 0.95)
+    assert (interval.low, interval.high) == pytest.approx(ends, abs=0.51 * 10.0**-places)
+
+
+@given(COUNTS, COUNTS, COUNTS, COUNTS, st.sampled_from(LEVELS))
+def test_newcombes_interval_turns_around_with_the_models_and_with_right_and_wrong(
+    both, gained, lost, neither, level
+):
+    if both + gained + lost + neither == 0:
+        return
+    one = newcombe_interval(both, gained, lost, neither, level)
+    turned = newcombe_interval(both, lost, gained, neither, level)
+    relabelled = newcombe_interval(neither, lost, gained, both, level)
+    for other in (turned, relabelled):
+        assert (one.low, one.high) == pytest.approx((-other.high, -other.low))
+
+
+@pytest.mark.parametrize("both", [0, 300, 700])
+def test_the_three_intervals_agree_where_many_pairs_differ(both):
+    counts = 150, 120
+    newcombe = newcombe_interval(both, *counts, 730 - both, 0.95)
+    for interval in (
+        bonett_price_interval(*counts, 1000, 0.95),
+        tango_interval(*counts, 1000, 0.95),
+    ):
+        assert (newcombe.low, newcombe.high) == pytest.approx(
+            (interval.low, interval.high), abs=2e-3
+        )
 
 
 @pytest.mark.parametrize(
@@ -48,11 +95,16 @@ def test_mcnemars_mid_p_agrees_with_statsmodels_exact_test(gained, lost):
     assert mcnemar_mid_p(gained, lost) == pytest.approx(expected)
 
 
-def test_without_a_discordant_pair_tangos_interval_has_a_closed_form():
-    interval, z = tango_interval(0, 0, 300, 0.95), 1.959964
-    assert (interval.low, interval.high) == pytest.approx(
-        (-(z**2) / (300 + z**2), z**2 / (300 + z**2))
-    )
+@pytest.mark.parametrize("n", [1, 300, 1_000_000])
+def test_without_a_discordant_pair_tangos_interval_has_a_closed_form(n):
+    interval, z = tango_interval(0, 0, n, 0.95), 1.959964
+    assert (interval.low, interval.high) == pytest.approx((-(z**2) / (n + z**2), z**2 / (n + z**2)))
+
+
+@pytest.mark.parametrize("n", [1, 300, 1_000_000])
+def test_with_nothing_but_gained_pairs_tangos_interval_has_a_closed_form(n):
+    interval, z = tango_interval(n, 0, n, 0.95), 1.959964
+    assert (interval.low, interval.high) == pytest.approx(((n - z**2) / (n + z**2), 1))
 
 
 def test_tangos_interval_holds_zero_just_when_mcnemars_test_accepts():

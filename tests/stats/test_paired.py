@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.metrics.base import corpus, mean, rate, ratio
+from evalkit.stats.betting import betting_interval, betting_p
 from evalkit.stats.discordant import bonett_price_interval, tango_interval
 from evalkit.stats.intervals import cluster_codes
 from evalkit.stats.paired import LEVELS, paired_difference
@@ -24,13 +25,14 @@ def column(values):
     return np.asarray(values, dtype=float)[:, None]
 
 
-def compare(measure, candidate, baseline, *, binary=False, clusters=None, seed=0):
-    resampled = rng = None
+def compare(
+    measure, candidate, baseline, *, binary=False, clusters=None, seed=0, rng=None, anytime=False
+):
+    resampled = None
     if measure.kind == "corpus":
         ids = [f"s{i:06d}" for i in range(len(candidate))]
         resampler = Resampler(ids, np.random.default_rng(seed), clusters)
         resampled = Resampled(resampler, np.hstack([candidate, baseline]))
-        rng = np.random.default_rng(seed + 1)
     found = paired_difference(
         measure,
         candidate,
@@ -40,6 +42,7 @@ def compare(measure, candidate, baseline, *, binary=False, clusters=None, seed=0
         clusters_N=clusters,
         resampled=resampled,
         rng=rng,
+        anytime=anytime,
     )
     assert found is not None
     return found
@@ -116,6 +119,23 @@ def test_clusters_without_a_discordant_pair_never_give_a_point():
     assert together.p_value == 1.0
 
 
+@pytest.mark.parametrize("clusters", [None, cluster_codes(np.repeat(np.arange(50), 2))])
+def test_pairs_that_differ_are_counted_in_both_directions(clusters):
+    found = compare(RATE, *pairs_of(12, 20, 40, 28), binary=True, clusters=clusters)
+    assert (found.gained, found.lost) == (12, 20)
+
+
+def test_zeros_and_ones_have_joint_errors_with_bonett_and_prices_two_pairs():
+    candidate, baseline = pairs_of(3, 2, 90, 5)
+    found = compare(RATE, candidate, baseline, binary=True)
+    covariance = np.cov(np.r_[candidate[:, 0], 1, 0], np.r_[baseline[:, 0], 0, 1]) / 102
+    assert found.errors is not None
+    assert found.errors.candidate == pytest.approx(np.sqrt(covariance[0, 0]))
+    assert found.errors.baseline == pytest.approx(np.sqrt(covariance[1, 1]))
+    assert found.errors.covariance == pytest.approx(covariance[0, 1])
+    assert found.errors.df == 99
+
+
 # --- means ---
 
 
@@ -131,6 +151,24 @@ def test_a_paired_mean_agrees_with_scipys_paired_t():
         ends = theirs.confidence_interval(level)
         assert at(found, level) == pytest.approx((ends.low, ends.high))
     assert (found.test, found.intervals[0].method) == ("paired t", "t")
+    assert found.errors is not None
+    covariance = np.cov(candidate, baseline) / 80
+    assert found.errors.candidate == pytest.approx(np.sqrt(covariance[0, 0]))
+    assert found.errors.baseline == pytest.approx(np.sqrt(covariance[1, 1]))
+    assert found.errors.covariance == pytest.approx(covariance[0, 1])
+
+
+def test_levels_ascend_and_wider_intervals_hold_narrower_ones():
+    rng = np.random.default_rng(5)
+    assert list(LEVELS) == sorted(LEVELS)
+    for found in (
+        compare(WORDS, column(rng.random(40)), column(rng.random(40))),
+        compare(RATE, *pairs_of(3, 9, 40, 8), binary=True),
+        compare(RATE, *pairs_of(3, 9, 40, 8), binary=True, anytime=True),
+    ):
+        assert tuple(i.level for i in found.intervals) == LEVELS
+        for inner, outer in zip(found.intervals, found.intervals[1:], strict=False):
+            assert outer.low <= inner.low <= inner.high <= outer.high
 
 
 def test_a_clustered_mean_agrees_with_statsmodels():
@@ -168,7 +206,17 @@ def test_identical_means_of_fractions_are_bounded_and_others_are_called_identica
     assert "candidate and baseline score the same on all 50 pairs" in unbounded.warnings
 
 
+def test_bounded_means_that_all_differ_alike_get_an_interval_and_unbounded_ones_none():
+    more, less = column(np.full(40, 0.6)), column(np.full(40, 0.5))
+    bounded, unbounded = compare(MEAN, more, less), compare(WORDS, more, less)
+    assert bounded.intervals[0].method == "adjusted-t"
+    assert at(bounded, 0.9)[0] < 0.1 < at(bounded, 0.99)[1]
+    assert unbounded.intervals == ()
+
+
 def test_one_pair_or_one_cluster_gives_no_interval():
+    same = compare(WORDS, column([1.0]), column([1.0]))
+    assert (same.intervals, same.p_value) == ((), None)
     one = compare(WORDS, column([1.0]), column([0.0]))
     cluster = compare(WORDS, column([1.0, 2]), column([0.0, 0]), clusters=np.zeros(2, np.intp))
     assert one.intervals == cluster.intervals == ()
@@ -224,6 +272,7 @@ def test_corpus_scores_agree_with_sacrebleus_paired_tests(name):
         return np.array(scores).reshape(sums_XK.shape[:-1])
 
     found = compare(corpus("", score, unit="points"), *statistics)
+    again = compare(corpus("", score, unit="points"), *statistics, rng=np.random.default_rng(1))
 
     def theirs(test, trials):
         systems = [("baseline", baseline), ("candidate", candidate)]
@@ -233,13 +282,44 @@ def test_corpus_scores_agree_with_sacrebleus_paired_tests(name):
         return run()[1][type(metric).__name__ if name == "BLEU" else "chrF2"][1]
 
     assert found.candidate == pytest.approx(theirs("ar", 2000).score)
-    assert found.p_value is not None
     p = theirs("ar", 2000).p_value
-    assert found.p_value == pytest.approx(p, abs=4 * np.sqrt(2 * p * (1 - p) / 2000))
+    for p_value in (found.p_value, again.p_value):  # the resampler's swaps, and swaps of one's own
+        assert p_value == pytest.approx(p, abs=4 * np.sqrt(2 * p * (1 - p) / 2000))
     # sacrebleu's bootstrap p is the share of centred differences above the one seen: one-sided.
     low, high = at(found, 0.95)
     z = found.difference / ((high - low) / 2 / 1.96)
     assert stats.norm.sf(z) == pytest.approx(theirs("bs", 2000).p_value, abs=0.015)
+
+
+def test_a_corpus_measure_decides_at_the_levels_its_resamples_can_tell():
+    rng = np.random.default_rng(3)
+    hits = rng.integers(0, 20, (2, 300)).astype(float)
+    totals = np.full(300, 20.0)
+    found = compare(MICRO, np.column_stack([hits[0], totals]), np.column_stack([hits[1], totals]))
+    assert tuple(i.level for i in found.intervals) == (0.80, 0.90, 0.95, 0.98, 0.99, 0.995)
+    assert (found.gained, found.lost) == (None, None)
+
+
+def test_the_joint_errors_of_a_ratio_of_sums_agree_with_the_delta_method():
+    rng = np.random.default_rng(4)
+    hits, totals = rng.integers(0, 20, (2, 3000)).astype(float), np.full(3000, 20.0)
+    hits[1] = np.where(rng.random(3000) < 0.5, hits[0], hits[1])
+    found = compare(MICRO, np.column_stack([hits[0], totals]), np.column_stack([hits[1], totals]))
+    expected = np.cov(hits / 20) / 3000
+    assert found.errors is not None
+    assert found.errors.candidate == pytest.approx(np.sqrt(expected[0, 0]), rel=0.06)
+    assert found.errors.baseline == pytest.approx(np.sqrt(expected[1, 1]), rel=0.06)
+    assert found.errors.covariance == pytest.approx(expected[0, 1], rel=0.12)
+    assert found.errors.df is None
+
+
+def test_identical_corpus_scores_between_known_ends_do_not_seem_to_move_together_exactly():
+    same = np.column_stack([np.arange(50.0), np.full(50, 60.0)])
+    bounded, unbounded = compare(MICRO, same, same), compare(NATS, same, same)
+    assert bounded.errors is not None and unbounded.errors is not None
+    for found, variance in ((bounded.errors, 2 / 51 / 52), (unbounded.errors, 0.0)):
+        apart = found.candidate**2 + found.baseline**2 - 2 * found.covariance
+        assert apart == pytest.approx(variance, abs=1e-12)
 
 
 def test_the_smallest_p_of_a_randomisation_test_is_one_in_the_rounds_and_one():
@@ -269,11 +349,51 @@ def test_an_undefined_value_gives_no_difference():
     empty = np.zeros((5, 2))
     resampler = Resampler([f"s{i}" for i in range(5)], np.random.default_rng(0))
     resampled = Resampled(resampler, np.hstack([empty, empty]))
-    found = paired_difference(
-        MICRO, empty, empty, 0.95, binary=False, resampled=resampled, rng=np.random.default_rng(0)
-    )
-    assert found is None
+    for anytime in (False, True):
+        found = paired_difference(
+            MICRO, empty, empty, 0.95, binary=False, resampled=resampled, anytime=anytime
+        )
+        assert found is None
     assert paired_difference(MEAN, empty[:0], empty[:0], 0.95, binary=False) is None
+
+
+# --- samples whose number was decided by looking at them ---
+
+
+@pytest.mark.parametrize("measure", [RATE, MEAN])
+def test_at_any_look_bounded_differences_are_bet_on(measure):
+    candidate, baseline = pairs_of(12, 40, 40, 28)
+    found = compare(measure, candidate, baseline, binary=True, anytime=True)
+    differences = (candidate - baseline)[:, 0]
+    assert found.interval == betting_interval(differences, 0.95, (-1.0, 1.0))
+    assert found.intervals == tuple(betting_interval(differences, v, (-1.0, 1.0)) for v in LEVELS)
+    assert found.p_value == betting_p(differences, 0.0, (-1.0, 1.0))
+    assert (found.test, found.warnings, found.errors) == ("betting", (), None)
+    assert (found.gained, found.lost) == (12, 40)
+
+
+def test_an_interval_that_holds_at_any_look_is_wider():
+    tables = pairs_of(40, 30, 100, 30)
+    once, any_look = (compare(RATE, *tables, binary=True, anytime=a) for a in (False, True))
+    assert at(any_look, 0.95)[0] < at(once, 0.95)[0] < at(once, 0.95)[1] < at(any_look, 0.95)[1]
+
+
+@pytest.mark.parametrize(
+    ("measure", "clusters", "where"),
+    [
+        (WORDS, None, "without known bounds"),
+        (MEAN, cluster_codes(np.repeat(np.arange(20), 2)), "under clusters"),
+        (MICRO, None, "for a corpus measure"),
+    ],
+)
+def test_what_cannot_be_bet_on_gets_no_interval_at_any_look(measure, clusters, where):
+    candidate, baseline = np.random.default_rng(0).random((2, 40, 2))
+    found = compare(measure, candidate, baseline, clusters=clusters, anytime=True)
+    assert (found.interval, found.intervals, found.p_value, found.test) == (None, (), None, "")
+    assert found.warnings == (
+        f"the samples decided how many of them were asked, and {where} no interval holds then",
+    )
+    assert found.difference == pytest.approx(found.candidate - found.baseline)
 
 
 @settings(max_examples=25, deadline=None)

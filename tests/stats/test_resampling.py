@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from evalkit.stats import resampling
 from evalkit.stats.intervals import cluster_codes, cluster_interval
 from evalkit.stats.resampling import (
+    Resampled,
     Resampler,
     acceleration,
     bootstrap_intervals,
     bootstrap_sums,
     resample_weights,
+    supported_levels,
 )
 
 # Efron & Tibshirani 1993, table 14.1: test A of the spatial data; θ is the variance with divisor n.
@@ -165,6 +167,47 @@ def test_a_slice_uses_the_weights_of_its_own_samples():
     weights = resampler.weights_BU
     assert counts == pytest.approx(weights[:, rows].sum(axis=1))
     assert sums[:, 0] == pytest.approx((weights[:, rows] * values[rows, 0]).sum(axis=1))
+
+
+@pytest.mark.parametrize("cells", [4_000_000, 300])
+def test_sets_resampled_together_are_what_each_is_alone(cells, monkeypatch):
+    monkeypatch.setattr(resampling, "PRODUCT_CELLS", cells)
+    values = np.random.default_rng(0).normal(size=(50, 4))
+    sets = [np.arange(50), np.arange(0, 50, 2), np.arange(0), np.arange(7)]
+    resampler = Resampler(names(50), np.random.default_rng(0), resamples=30)
+    together = Resampled.each(resampler, [(values[rows], rows) for rows in sets])
+    for held, rows in zip(together, sets, strict=True):
+        alone = Resampled(resampler, values[rows], rows)
+        for one, other in zip(
+            (*held.drawn, held.swapped), (*alone.drawn, alone.swapped), strict=True
+        ):
+            assert one == pytest.approx(other)
+
+
+def test_a_swap_moves_what_the_second_model_has_more_than_the_first():
+    values = np.random.default_rng(0).normal(size=(50, 4))
+    resampler = Resampler(names(50), np.random.default_rng(0), resamples=2000)
+    swaps = resampler.swaps_BU.astype(float)
+    moved = Resampled(resampler, values).swapped
+    assert moved == pytest.approx(swaps @ (values[:, 2:] - values[:, :2]))
+    assert set(np.unique(swaps)) == {0.0, 1.0}
+    assert swaps.mean() == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(swaps.size))
+
+
+def test_swaps_do_not_move_the_weights():
+    one, other = (Resampler(names(20), np.random.default_rng(0)) for _ in range(2))
+    assert one.swaps_BU.any()
+    assert (one.weights_BU == other.weights_BU).all()
+    assert (one.swaps_BU == other.swaps_BU).all()
+
+
+@pytest.mark.parametrize(
+    ("resamples", "widest"),
+    [(100, 0.9), (1000, 0.99), (2000, 0.995), (5000, 0.998), (10_000, 0.999)],
+)
+def test_an_interval_that_decides_has_five_resamples_beyond_each_end(resamples, widest):
+    levels = (0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
+    assert supported_levels(levels, resamples) == tuple(v for v in levels if v <= widest)
 
 
 @settings(max_examples=20)
