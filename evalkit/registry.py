@@ -27,7 +27,12 @@ BUILT_IN: Mapping[Group, tuple[str, ...]] = {
         "evalkit.metrics.rouge",
         "evalkit.metrics.likelihood",
     ),
-    "condition": ("evalkit.gates.limits", "evalkit.gates.against_baseline"),
+    "condition": (
+        "evalkit.gates.limits",
+        "evalkit.gates.against_baseline",
+        "evalkit.gates.equivalence",
+        "evalkit.gates.flips",
+    ),
     "backend": (
         "evalkit.backends.transformers",
         "evalkit.backends.vllm_server",

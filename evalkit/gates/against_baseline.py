@@ -1,30 +1,42 @@
 """Conditions on the candidate against its baseline: one-sided tests of the paired difference.
 
-A test at alpha reads the two-sided interval of the difference at level 1 − 2·alpha: ``pass`` when all of it is better
-than the limit, ``fail`` when all of it is worse, ``inconclusive`` when it straddles.
+A rule at alpha is ``pass`` when all of the difference's interval at level 1 − 2·alpha lies on the good side of the
+limit, ``fail`` when all of it lies on the bad side, ``inconclusive`` when it straddles (``one_sided``).
+
+Where samples are unpaired and scores have known ends, the rule is also asked with each missing score at the end that is
+worse for it, and the worse answer counts, so that answers which are not given never help. A model against itself
+therefore fails no rule as long as its answers are scored.
 
 **Source**: ICH E9 section 3.3.2; Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657 (non-inferiority by interval).
-
-**Deviation**: a relative margin is a share of the baseline's value on the same pairs, taken as known; its sampling
-error is small beside that of the difference as long as the margin is small.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from evalkit.gates.conditions import Condition, Decision, Evidence
+from evalkit.gates.one_sided import (
+    Limit,
+    Side,
+    hull,
+    is_bounded,
+    tested,
+    why_untestable,
+    worst_of,
+)
 from evalkit.gates.wording import (
     figures,
     need_in_words,
     percent,
     plain,
     samples_needed,
+    short,
     value_with_interval,
 )
-from evalkit.records.scorecard import Comparison, Interval
+from evalkit.records.scorecard import Better, Comparison
 from evalkit.records.suite import Spec
 from evalkit.records.verdict import OutcomeStatus
 from evalkit.registry import register
@@ -45,21 +57,31 @@ Alpha = Annotated[
 ]
 
 
-class _AgainstBaseline(Condition):
-    """A one-sided test of the paired difference, candidate − baseline, turned so that more is better."""
+class AgainstBaseline(Condition):
+    """One or two one-sided tests of the paired difference; subclasses name the limits and say them in words."""
 
     reads = "comparison"
+    effect: ClassVar[str] = "difference"
+    """What the number decided on is called."""
 
-    def limit(self, comparison: Comparison) -> float:
-        """Return the least allowed gain (negative: the greatest allowed loss), in the metric's unit."""
+    def limits(self, better: Better) -> tuple[Limit, ...]:
+        """Return what candidate − baseline must keep to."""
         raise NotImplementedError
 
-    def requirement(self, limit: float) -> str:
+    def requirement(self, sides: Sequence[Side]) -> str:
         """Return what is required, in words that follow the numbers."""
         raise NotImplementedError
 
+    def untestable(self, comparison: Comparison, level: float) -> str:
+        """Return why nothing can be tested at this level; empty when it can."""
+        return why_untestable(comparison, self.limits(comparison.better), level)
+
+    def side(self, comparison: Comparison, limit: Limit, level: float, *, bounded: bool) -> Side:
+        """Return the test of one limit on the pairs, or with missing scores where they are worst for it."""
+        return tested(comparison, limit, level, bounded=bounded)
+
     def decide(self, evidence: Evidence) -> Decision:
-        """Compare the interval at level 1 − 2·alpha with the limit."""
+        """Compare the interval at level 1 − 2·alpha with each limit, on the pairs and in the worst case."""
         comparison = evidence.comparison
         assert comparison is not None, "the condition reads a comparison"
         if comparison.status == "incomparable":
@@ -68,60 +90,107 @@ class _AgainstBaseline(Condition):
         if comparison.difference is None:
             reason = f"{evidence.name} has no difference from the baseline: {comparison.reason}"
             return Decision("missing", reason)
-        interval = _interval_at(comparison, 1 - 2 * self.options.alpha)
-        if interval is None:
-            why = "; ".join(comparison.warnings) or "its spread cannot be estimated"
-            shown = figures(comparison.difference)[0]
-            reason = f"{evidence.name} differs by {shown} without an interval ({why})"
-            return Decision(
-                "inconclusive", f"{reason}, so nothing is decided", comparison.difference
+        level = 1 - 2 * self.options.alpha
+        if why := self.untestable(comparison, level):
+            reason = f"{evidence.name} differs by {figures(comparison.difference)[0]} {why}, so nothing is decided"
+            return Decision("inconclusive", reason, comparison.difference, p_broken=1.0)
+        sides = on_pairs = self._sides(comparison, level)
+        if is_bounded(comparison):
+            at_worst = self._sides(comparison, level, bounded=True)
+            if worst_of(on_pairs) == "pass" or worst_of([*on_pairs, *at_worst]) != worst_of(
+                on_pairs
+            ):
+                sides = at_worst
+        status: OutcomeStatus = worst_of(sides)
+        reason = self._reason(evidence.name, comparison, on_pairs, sides, status)
+        return Decision(status, reason, sides[0].value, hull(sides), self._p_broken(comparison))
+
+    def _sides(
+        self, comparison: Comparison, level: float, *, bounded: bool = False
+    ) -> tuple[Side, ...]:
+        return tuple(
+            self.side(comparison, limit, level, bounded=bounded)
+            for limit in self.limits(comparison.better)
+        )
+
+    def _p_broken(self, comparison: Comparison) -> float:
+        """Return the least alpha at which a limit is shown broken, for each of the limits; 1 where none is."""
+        limits = len(self.limits(comparison.better))
+        cases = (False, True) if is_bounded(comparison) else (False,)
+        broken = [
+            limits * (1 - interval.level) / 2
+            for interval in comparison.intervals
+            if not self.untestable(comparison, interval.level)
+            and any(
+                worst_of(self._sides(comparison, interval.level, bounded=bounded)) == "fail"
+                for bounded in cases
             )
-        limit = self.limit(comparison)
-        worst, best = interval.low, interval.high
-        if comparison.better == "lower":
-            worst, best = -best, -worst
-        status: OutcomeStatus = "inconclusive"
-        if worst > limit:
-            status = "pass"
-        elif best < limit:
-            status = "fail"
-        reason = self._reason(evidence.name, comparison, interval, limit, status)
-        return Decision(status, reason, comparison.difference, interval)
+        ]
+        return min((round(p, 6) for p in broken), default=1.0)
 
     def _reason(
         self,
         name: str,
         comparison: Comparison,
-        interval: Interval,
-        limit: float,
+        on_pairs: Sequence[Side],
+        sides: Sequence[Side],
         status: OutcomeStatus,
     ) -> str:
-        assert comparison.difference is not None, "only a difference is decided on"
-        higher = comparison.better == "higher"
-        at = limit if higher else -limit
-        sides = ""
+        told = f"{name} is "
         if comparison.candidate is not None and comparison.baseline is not None:
             candidate, baseline = figures(comparison.candidate, comparison.baseline)
-            sides = f"{candidate} against the baseline's {baseline}, "
-        difference = value_with_interval(comparison.difference, interval, at)
-        told = f"{name} is {sides}a difference of {difference}; {self.requirement(limit)}, and the interval "
+            told += f"{candidate} against the baseline's {baseline}, "
+        limits = [side.limit for side in on_pairs]
+        shown = value_with_interval(on_pairs[0].value, hull(on_pairs), *limits)
+        told += f"a {self.effect} of {shown}; "
+        unpaired, total = comparison.unpaired, comparison.pairs + comparison.unpaired
+        if sides is not on_pairs:
+            told += f"{unpaired:,} of {total:,} samples are unpaired; {self._at_worst(sides)}; "
+        told += f"{self.requirement(sides)}, and the interval {_where(sides, status)}"
+        if status != "pass" and sides is not on_pairs:
+            alone = "would pass" if worst_of(on_pairs) == "pass" else "leaves it open"
+            return f"{told}, while that of the pairs alone {alone}"
         if status == "inconclusive":
-            needed = samples_needed(comparison.difference, interval, at, comparison.pairs)
-            told += f"straddles {_short(at)}: {need_in_words(needed, comparison.pairs, 'pairs')}"
-        else:
-            told += f"is wholly {'above' if (status == 'pass') == higher else 'below'} {_short(at)}"
-        if comparison.unpaired:
-            total = comparison.pairs + comparison.unpaired
-            told += f"; {comparison.unpaired:,} of {total:,} samples could not be paired"
+            open_ = (side for side in sides if side.status == "inconclusive")
+            needed = max(
+                samples_needed(side.value, side.interval, side.limit, comparison.pairs)
+                for side in open_
+            )
+            told += f": {need_in_words(needed, comparison.pairs, 'pairs')}"
+        if unpaired and sides is on_pairs:
+            told += f"; {unpaired:,} of {total:,} samples could not be paired"
         return told
 
+    def _at_worst(self, sides: Sequence[Side]) -> str:
+        span, limits = hull(sides), [side.limit for side in sides]
+        if len(sides) == 1:
+            (side,) = sides
+            shown = value_with_interval(side.value, span, side.limit)
+            end = "low" if side.above else "high"
+            return f"counted against the candidate, the {self.effect} could be as {end} as {shown}"
+        low, high = figures(*sorted(side.value for side in sides))
+        ends = figures(span.low, span.high, *limits)
+        return (
+            f"counted either way, the {self.effect} could be from {low} to {high} "
+            f"({percent(span.level)} interval {ends[0]} to {ends[1]})"
+        )
 
-def _short(value: float) -> str:
-    return plain(float(f"{value:.4g}"))
+
+def _where(sides: Sequence[Side], status: OutcomeStatus) -> str:
+    """Return where the interval lies, by the sides that give the answer."""
+    if status == "pass" and len(sides) > 1:
+        return f"is wholly between {' and '.join(short(side.limit) for side in sides)}"
+    shown = [s for s in sides if s.status == status] or [s for s in sides if s.status != "pass"]
+    limits = " and ".join(short(side.limit) for side in shown)
+    if shown[0].status == "inconclusive":
+        return f"straddles {limits}"
+    above = shown[0].above == (shown[0].status == "pass")
+    return f"is wholly {'above' if above else 'below'} {limits}"
 
 
-def _interval_at(comparison: Comparison, level: float) -> Interval | None:
-    return next((i for i in comparison.intervals if abs(i.level - level) < 1e-9), None)
+def margin_in_words(margin: float, alpha: float, *, relative: bool) -> str:
+    """Return ``0.02 (one-sided α 0.05)``, or the margin as a share: ``2 % (one-sided α 0.05)``."""
+    return f"{percent(margin) if relative else plain(margin)} (one-sided α {plain(alpha)})"
 
 
 @register(
@@ -130,7 +199,7 @@ def _interval_at(comparison: Comparison, level: float) -> Interval | None:
     summary="Non-inferiority: worse than the baseline by less than a margin, shown at one-sided alpha.",
     example="{estimate: extract/exact_match, require: no_worse_than, margin: 0.02, alpha: 0.05}",
 )
-class NoWorseThan(_AgainstBaseline):
+class NoWorseThan(AgainstBaseline):
     """Non-inferiority."""
 
     class Options(Spec):
@@ -146,20 +215,19 @@ class NoWorseThan(_AgainstBaseline):
     @property
     def required(self) -> str:
         """The margin in words."""
-        margin = (
-            percent(self.options.margin) if self.options.relative else plain(self.options.margin)
-        )
-        return f"worse than the baseline by less than {margin} (one-sided α {plain(self.options.alpha)})"
+        options = self.options
+        margin = margin_in_words(options.margin, options.alpha, relative=options.relative)
+        return f"worse than the baseline by less than {margin}"
 
-    def limit(self, comparison: Comparison) -> float:
-        """The negative margin."""
-        scale = abs(comparison.baseline or 0.0) if self.options.relative else 1.0
-        return -float(self.options.margin) * scale
+    def limits(self, better: Better) -> tuple[Limit, ...]:
+        """The loss, on the side where it lies."""
+        higher, margin = better == "higher", float(self.options.margin)
+        return (Limit(-margin if higher else margin, higher, self.options.relative),)
 
-    def requirement(self, limit: float) -> str:
+    def requirement(self, sides: Sequence[Side]) -> str:
         """What may be lost."""
         share = f" ({percent(self.options.margin)} of it)" if self.options.relative else ""
-        return f"it may be worse by less than {_short(-limit)}{share}"
+        return f"it may be worse by less than {short(abs(sides[0].limit))}{share}"
 
 
 @register(
@@ -168,7 +236,7 @@ class NoWorseThan(_AgainstBaseline):
     summary="Better than the baseline by more than an amount, shown at one-sided alpha.",
     example="{estimate: extract/exact_match, require: better_than, by: 0.01}",
 )
-class BetterThan(_AgainstBaseline):
+class BetterThan(AgainstBaseline):
     """Superiority."""
 
     class Options(Spec):
@@ -185,10 +253,12 @@ class BetterThan(_AgainstBaseline):
         more = f" by more than {plain(self.options.by)}" if self.options.by else ""
         return f"better than the baseline{more} (one-sided α {plain(self.options.alpha)})"
 
-    def limit(self, comparison: Comparison) -> float:
-        """The gain asked for."""
-        return float(self.options.by)
+    def limits(self, better: Better) -> tuple[Limit, ...]:
+        """The gain asked for, on the side where it lies."""
+        higher, gain = better == "higher", float(self.options.by)
+        return (Limit(gain if higher else -gain, higher),)
 
-    def requirement(self, limit: float) -> str:
+    def requirement(self, sides: Sequence[Side]) -> str:
         """What must be gained."""
-        return f"it must be better by more than {plain(limit)}" if limit else "it must be better"
+        by = self.options.by
+        return f"it must be better by more than {plain(by)}" if by else "it must be better"

@@ -32,6 +32,15 @@ def plain(value: float) -> str:
     return f"{value + 0.0:.10g}".replace("-", "−")
 
 
+def short(value: float) -> str:
+    """Return a computed number with four significant digits.
+
+    >>> short(-0.0160001)
+    '−0.016'
+    """
+    return plain(float(f"{value:.4g}"))
+
+
 def percent(level: float) -> str:
     """Return a level of confidence: ``95 %``."""
     return f"{100 * level:.4g} %"
@@ -47,13 +56,14 @@ def samples_needed(value: float, interval: Interval, threshold: float, n: int) -
     """Return the number of samples at which an interval around ``value`` would no longer hold ``threshold``.
 
     Normal approximation: half an interval's width shrinks with 1/√n, so with h from value to the end beyond the
-    threshold, n·(h/|value − threshold|)². Wilson's interval excludes p₀ exactly from z²·p₀·(1 − p₀)/(value − p₀)² on.
+    threshold, n·(h/|value − threshold|)². Wilson's interval excludes p₀ exactly from z²·p₀·(1 − p₀)/(value − p₀)² on,
+    and Clopper and Pearson's from a little more.
     Infinite where the value is the threshold. The value is taken to stay what it is, so this is no power calculation.
     """
     gap = abs(value - threshold)
     if gap < 10**-MOST_DECIMALS:
         return float("inf")
-    if interval.method == "wilson" and 0 < threshold < 1:
+    if interval.method in ("wilson", "clopper-pearson") and 0 < threshold < 1:
         z = normal_quantile(interval.level)
         return z * z * threshold * (1 - threshold) / gap**2
     half = value - interval.low if threshold < value else interval.high - value

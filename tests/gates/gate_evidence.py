@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import Any
 
-from evalkit.gates.conditions import Decision, Evidence
+from evalkit.gates.conditions import Decision, Evidence, Scores
 from evalkit.records.scorecard import (
+    Bounded,
     Circumstances,
     Comparison,
     Counts,
     Estimate,
     Interval,
+    JointErrors,
     Provenance,
     Scorecard,
     TaskTally,
@@ -61,10 +64,19 @@ def interval(low: float, high: float, level: float = 0.95, method: str = "t") ->
     return Interval(low=low, high=high, level=level, method=method)
 
 
-def comparison(gained: int, lost: int, pairs: int, **changes: Any) -> Comparison:
-    """A paired difference of zeros and ones with Bonett and Price's interval, and Tango's for decisions."""
+def comparison(
+    gained: int, lost: int, pairs: int, *, missing: int = 0, **changes: Any
+) -> Comparison:
+    """A paired difference of zeros and ones with Bonett and Price's interval, and Tango's for decisions.
+
+    ``missing`` samples have a score of neither model, and are bounded.
+    """
     difference = (gained - lost) / pairs
     intervals = tuple(tango_interval(gained, lost, pairs, level) for level in LEVELS)
+    if missing:
+        changes["unpaired"] = missing
+        changes["worst"] = bounded(gained, lost + missing, pairs + missing)
+        changes["best"] = bounded(gained + missing, lost, pairs + missing)
     fields: dict[str, Any] = {
         "task": "extract",
         "metric": "valid",
@@ -76,19 +88,45 @@ def comparison(gained: int, lost: int, pairs: int, **changes: Any) -> Comparison
         "interval": bonett_price_interval(gained, lost, pairs, 0.95),
         "intervals": intervals,
         "pairs": pairs,
+        "improved": gained,
+        "worsened": lost,
+        "errors": errors(gained, lost, pairs, 0.8),
         "unit": "fraction",
         **changes,
     }
     return Comparison(**fields)
 
 
-def decide(name: str, evidence: Estimate | Comparison, **options: Any) -> Decision:
+def bounded(gained: int, lost: int, planned: int) -> Bounded:
+    """The difference with every missing score put at one end."""
+    return Bounded(
+        difference=(gained - lost) / planned,
+        intervals=tuple(tango_interval(gained, lost, planned, level) for level in LEVELS),
+    )
+
+
+def errors(gained: int, lost: int, pairs: int, baseline: float) -> JointErrors:
+    """The multinomial's errors of two rates on the same samples."""
+    candidate = baseline + (gained - lost) / pairs
+    both = baseline - lost / pairs
+    return JointErrors(
+        candidate=sqrt(max(candidate * (1 - candidate), 0.0) / pairs),
+        baseline=sqrt(baseline * (1 - baseline) / pairs),
+        covariance=(both - candidate * baseline) / pairs,
+        df=None,
+    )
+
+
+def decide(
+    name: str, evidence: Estimate | Comparison, scores: Scores | None = None, **options: Any
+) -> Decision:
     """Ask one condition as a gate does."""
     make = find("condition", name).make
     condition = make(make.Options.model_validate(options))
     if isinstance(evidence, Estimate):
         return condition.decide(Evidence(evidence.name, evidence, None))
-    return condition.decide(Evidence(evidence.name, None, evidence))
+    read = None if scores is None else lambda: scores
+    return condition.decide(Evidence(evidence.name, None, evidence, read))
 
 
 def scorecard(*held: Estimate | Comparison, tasks: tuple[TaskTally, ...] = ()) -> Scorecard:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 from gate_evidence import comparison, decide, interval
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from scipy import stats
 
 from evalkit.gates.against_baseline import ALPHAS
-from evalkit.records.scorecard import Comparison
+from evalkit.records.scorecard import Comparison, JointErrors
 from evalkit.registry import find
 from evalkit.stats.discordant import tango_interval
 
@@ -58,11 +60,46 @@ def test_the_whole_interval_decides_in_the_metrics_direction(name, options, ends
 
 
 def test_a_relative_margin_is_a_share_of_the_baselines_value():
-    found = held(-0.5, 0.1, baseline=30.0)
+    # Errors that leave the ratio to the difference alone: the baseline hardly varies.
+    errors = JointErrors(candidate=0.3 / 1.644854, baseline=1e-9, covariance=0.0, df=None)
+    found = held(-0.5, 0.1, baseline=30.0, errors=errors)
     assert decide("no_worse_than", found, margin=0.02, relative=True).status == "pass"
     assert decide("no_worse_than", found, margin=0.01, relative=True).status == "inconclusive"
     assert "it may be worse by less than 0.6 (2 % of it)" in (
         decide("no_worse_than", found, margin=0.02, relative=True).reason
+    )
+
+
+@pytest.mark.parametrize(("better", "sign"), [("higher", 1), ("lower", -1)])
+@pytest.mark.parametrize("baseline", [30.0, -30.0])
+def test_a_relative_margin_counts_the_baselines_error(baseline, better, sign):
+    # Candidate − (1 ∓ .1)·baseline, by hand: the covariance makes its error larger or smaller than the difference's.
+    factor = 1 - sign * 0.1 * np.sign(baseline)
+    for covariance in (0.5, -0.5):
+        errors = JointErrors(candidate=1.0, baseline=1.0, covariance=covariance, df=20)
+        half = stats.t.ppf(0.95, 20) * np.sqrt(1 + factor**2 - 2 * factor * covariance)
+        for nudge, status in ((1e-6, "pass"), (-1e-6, "inconclusive")):
+            difference = sign * (half - 3.0 + nudge)
+            found = held(difference, difference, baseline=baseline, better=better, errors=errors)
+            decision = decide("no_worse_than", found, margin=0.1, relative=True)
+            assert decision.status == status
+            assert (decision.interval.low, decision.interval.high) == pytest.approx(
+                (difference - half, difference + half)
+            )
+
+
+def test_a_relative_margin_is_never_easier_than_the_same_absolute_one_where_few_pairs_differ():
+    same = comparison(0, 0, 30)
+    assert decide("no_worse_than", same, margin=0.016).status == "inconclusive"
+    assert decide("no_worse_than", same, margin=0.02, relative=True).status == "inconclusive"
+
+
+def test_a_relative_margin_without_the_baselines_error_decides_nothing():
+    decision = decide("no_worse_than", held(-0.1, 0.1, baseline=30.0), margin=0.1, relative=True)
+    assert (decision.status, decision.p_broken) == ("inconclusive", 1.0)
+    assert decision.reason == (
+        "t/m differs by 0.000 without a known error of the baseline's value, which a limit relative to it asks for, "
+        "so nothing is decided"
     )
 
 
@@ -112,6 +149,75 @@ def test_the_number_of_pairs_is_the_published_one_at_a_true_difference_of_zero()
 def test_unpaired_samples_are_named():
     reason = decide("no_worse_than", comparison(20, 18, 990, unpaired=10), margin=0.02).reason
     assert reason.endswith("; 10 of 1,000 samples could not be paired")
+
+
+def test_a_rule_passes_only_if_it_does_with_unpaired_samples_counted_against_the_candidate():
+    assert decide("no_worse_than", comparison(20, 18, 988), margin=0.02).status == "pass"
+    decision = decide("no_worse_than", comparison(20, 18, 988, missing=12), margin=0.02)
+    assert (decision.status, decision.p_broken) == ("inconclusive", 1.0)
+    assert decision.observed == -0.01
+    assert decision.interval == tango_interval(20, 30, 1000, 0.9)
+    assert decision.reason == (
+        "extract/valid is 0.802 against the baseline's 0.800, a difference of 0.002 (90 % interval −0.009 to 0.013); "
+        "12 of 1,000 samples are unpaired; counted against the candidate, the difference could be as low as −0.010 (90 "
+        "% interval −0.022 to 0.002); it may be worse by less than 0.02, and the interval straddles −0.02, while that "
+        "of the pairs alone would pass"
+    )
+    few = decide("no_worse_than", comparison(20, 18, 998, missing=2), margin=0.02)
+    assert few.status == "pass"
+    assert "as low as 0.000 (90 % interval −0.011 to 0.011)" in few.reason
+    assert few.reason.endswith("and the interval is wholly above −0.02")
+
+
+def test_samples_that_were_not_scored_can_break_a_rule():
+    lost = decide("no_worse_than", comparison(0, 0, 200, missing=100), margin=0.02)
+    assert lost.status == "fail"
+    assert lost.reason.endswith("is wholly below −0.02, while that of the pairs alone would pass")
+    assert lost.p_broken == min(ALPHAS)
+    broken = decide("no_worse_than", comparison(0, 40, 200, missing=100), margin=0.02)
+    assert broken.status == "fail"
+    assert broken.reason.endswith("is wholly below −0.02; 100 of 300 samples could not be paired")
+
+
+def test_where_lower_is_better_the_highest_difference_is_the_worst():
+    found = comparison(20, 18, 988, missing=12)
+    lower = found.model_copy(update={"better": "lower", "worst": found.best, "best": found.worst})
+    decision = decide("no_worse_than", lower, margin=0.02)
+    assert decision.status == "inconclusive"
+    assert "counted against the candidate, the difference could be as high as 0.014" in (
+        decision.reason
+    )
+
+
+def test_a_relative_margin_takes_the_least_baseline_that_missing_scores_allow():
+    found = comparison(5, 5, 980, missing=20)
+    worst = tango_interval(5, 25, 1000, 0.9).low
+    least = (0.8 - 1.644854 * np.sqrt(0.16 / 980)) * 0.98
+    margin = -worst / least
+    for nudge, status in ((1e-5, "pass"), (-1e-5, "inconclusive")):
+        options = {"margin": margin + nudge, "relative": True}
+        assert decide("no_worse_than", found, **options).status == status
+
+
+def test_the_p_value_of_a_broken_rule_is_the_least_alpha_that_shows_it():
+    found = comparison(10, 40, 400)
+    shown = [a for a in ALPHAS if tango_interval(10, 40, 400, 1 - 2 * a).high < -0.02]
+    assert 0 < len(shown) < len(ALPHAS)
+    for alpha in ALPHAS:
+        decision = decide("no_worse_than", found, margin=0.02, alpha=alpha)
+        assert decision.p_broken == min(shown)
+        assert (decision.status == "fail") == (alpha in shown)
+    assert decide("no_worse_than", comparison(10, 10, 400), margin=0.02).p_broken == 1.0
+
+
+def test_a_level_that_a_comparison_does_not_hold_decides_nothing():
+    coarse = held(0.01, 0.03, level=0.9)
+    assert decide("better_than", coarse).status == "pass"
+    decision = decide("better_than", coarse, alpha=0.0005)
+    assert decision.status == "inconclusive"
+    assert decision.reason == (
+        "t/m differs by 0.020 without a 99.9 % interval, which α 0.0005 asks for, so nothing is decided"
+    )
 
 
 def test_for_a_metric_where_lower_is_better_the_limit_lies_above():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from evalkit.registry import find
-from evalkit.stats.intervals import wilson_interval
+from evalkit.stats.intervals import clopper_pearson_interval, wilson_interval
 
 BEST_FIRST = ["pass", "inconclusive", "fail"]
 
@@ -176,6 +176,67 @@ def test_wrong_options_are_refused(name, options):
 def test_what_is_required_is_said_in_words(name, options, words):
     make = find("condition", name).make
     assert make(make.Options(**options)).required == words
+
+
+# --- exact ---
+
+
+@pytest.mark.parametrize(
+    ("wrong", "n", "upper"),
+    # Newcombe 1998, Stat. Med. 17, 857, Clopper–Pearson at 95 %: 81/263, 15/148, 0/20, 1/29.
+    [(81, 263, 0.3676), (15, 148, 0.1617), (0, 20, 0.1684), (1, 29, 0.1776)],
+)
+def test_an_exact_ceiling_turns_at_the_published_limit(wrong, n, upper):
+    held = rate(wrong, n, better="lower")
+    above, below = (
+        decide("at_most", held, value=upper + nudge, exact=True) for nudge in (1e-4, -1e-4)
+    )
+    assert (above.status, below.status) == ("pass", "inconclusive")
+    assert above.interval is not None
+    assert above.interval.method == "clopper-pearson"
+
+
+def test_no_failure_in_n_shows_a_rate_below_one_minus_a_root():
+    # 1 − .025^(1/300) = .0122
+    held = rate(300, 300)
+    assert decide("at_least", held, value=0.9878, exact=True).status == "inconclusive"
+    assert decide("at_least", held, value=0.9877, exact=True).status == "pass"
+    assert decide("at_least", held, value=0.9873).status == "pass"
+
+
+def test_an_exact_rule_counts_missing_scores_against_itself_and_says_what_it_needs():
+    decision = decide("at_least", rate(288, 294, planned=300), value=0.95, exact=True)
+    assert decision.interval == clopper_pearson_interval(288, 300, 0.95)
+    assert decision.reason == (
+        "extract/valid is 0.980 on 294 of 300 samples; with the 6 that have no score counted as 0 it is 0.960 "
+        "(95 % interval 0.931 to 0.979), which straddles 0.95: at this value it needs about 1,820 samples; you have 300"
+    )
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        estimate(0.99, interval(0.98, 0.995), counts(300), kind="mean"),
+        estimate(0.99, interval(0.98, 0.995, method="cr1-t"), counts(300), kind="rate"),
+        estimate(0.99, interval(0.98, 0.995, method="wilson"), counts(300), kind="rate"),
+    ],
+)
+def test_what_is_no_rate_over_zeros_and_ones_has_no_exact_answer(held):
+    assert decide("at_least", held, value=0.9).status == "pass"
+    decision = decide("at_least", held, value=0.9, exact=True)
+    assert decision.status == "inconclusive"
+    assert decision.reason == (
+        "extract/valid is 0.990, but not a rate over zeros and ones of independent samples, so it has no exact "
+        "interval and nothing is decided"
+    )
+
+
+@given(st.integers(0, 299), st.floats(0.01, 0.99))
+def test_where_something_failed_an_exact_floor_is_never_easier(right, value):
+    wilson, exact = (
+        decide("at_least", rate(right, 300), value=value, exact=e).status for e in (False, True)
+    )
+    assert exact != "pass" or wilson == "pass"
 
 
 @given(st.integers(0, 300), st.floats(0.05, 0.99))
