@@ -1,37 +1,78 @@
 """Gates over a scorecard: every rule on everything its pattern matches, and the verdict they add up to.
 
+Each gate's outcomes pass through its family (``families``), then its waivers (``waivers``); what counts then decides.
+
 Verdict, in this order. ``incomplete`` when a task fell short of its ``min_coverage``: what was measured is no ground
 for a decision, not even a fail, since the missing samples may be the run's fault and not the model's; outcomes are
 still shown. Then ``fail`` when a blocking outcome counts as fail, ``inconclusive`` when one is undecided or missing,
-else ``pass``. Without any rule nothing was decided, so the verdict is ``inconclusive``, never ``pass``.
+else ``pass``; what is waived does not block. Without any rule nothing was decided, so the verdict is
+``inconclusive``, never ``pass``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date
 from typing import Literal
 
 from evalkit.errors import UsageError
-from evalkit.gates.conditions import Condition, Decision, Evidence
+from evalkit.gates.against_baseline import AgainstBaseline
+from evalkit.gates.conditions import Condition, Decision, Evidence, Scores
+from evalkit.gates.families import combined
+from evalkit.gates.waivers import check_dates, waived
 from evalkit.identity import digest
 from evalkit.records.scorecard import Scorecard, TaskTally
 from evalkit.records.suite import GateSpec, RuleSpec
-from evalkit.records.verdict import EXIT_CODES, Outcome, OutcomeStatus, Verdict, VerdictStatus
+from evalkit.records.verdict import (
+    EXIT_CODES,
+    FamilyRecord,
+    Outcome,
+    OutcomeStatus,
+    Verdict,
+    VerdictStatus,
+)
 from evalkit.registry import find, nearest
 
 NAMES_SHOWN = 8
 
 
-def evaluate(gates: Sequence[GateSpec], scorecard: Scorecard) -> Verdict:
-    """Return the answer of all gates together. Raises UsageError on two gates of one name."""
+ScoresOf = Callable[[str], Scores | None]
+"""``task/metric[@slice]`` → the scores of its samples; None where a sample alone has none."""
+
+
+def evaluate(
+    gates: Sequence[GateSpec],
+    scorecard: Scorecard,
+    *,
+    today: date | None = None,
+    scores: ScoresOf | None = None,
+) -> Verdict:
+    """Return the answer of all gates together.
+
+    ``today`` is the day by which waivers are judged (UTC). ``scores`` gives the per-sample scores under a name, for
+    the conditions that read them; it is called only when one does.
+
+    Raises UsageError on two gates of one name, an expired waiver, and waivers without ``today``.
+    """
     names = [gate.gate for gate in gates]
     if len(set(names)) < len(names):
         raise UsageError(f"two gates have the same name: {', '.join(names)}")
-    held = evidence_by_name(scorecard)
-    outcomes = tuple(
-        outcome for gate in gates for rule in gate.rules for outcome in _outcomes(gate, rule, held)
-    )
+    check_dates(gates, today)
+    held = evidence_by_name(scorecard, scores)
+    outcomes: list[Outcome] = []
+    families: list[FamilyRecord] = []
+    notes: list[str] = []
+    for gate in gates:
+        found = [each for rule in gate.rules for each in _outcomes(gate, rule, held)]
+        in_family, told = combined(gate, [o for o, _ in found], [finest for _, finest in found])
+        counting, idle = waived(gate, in_family)
+        blocking = sum(outcome.severity == "block" for outcome in counting)
+        families.append(
+            FamilyRecord(gate=gate.gate, family=gate.family, blocking=blocking, told=told)
+        )
+        outcomes += counting
+        notes += idle
     status, reason = _verdict(outcomes, scorecard.tasks)
     return Verdict(
         status=status,
@@ -39,18 +80,29 @@ def evaluate(gates: Sequence[GateSpec], scorecard: Scorecard) -> Verdict:
         scorecard=scorecard.digest or scorecard.computed_digest(),
         gates={gate.gate: digest(gate.model_dump(mode="json")) for gate in gates},
         reason=reason,
-        outcomes=outcomes,
+        outcomes=tuple(outcomes),
+        families=tuple(families),
+        notes=tuple(notes),
     )
 
 
-def evidence_by_name(scorecard: Scorecard) -> dict[str, Evidence]:
+def evidence_by_name(scorecard: Scorecard, scores: ScoresOf | None = None) -> dict[str, Evidence]:
     """Return what the scorecard holds of the candidate, by ``task/metric[@slice]``, in its order."""
     estimates = {e.name: e for e in scorecard.estimates if e.model == "candidate"}
     comparisons = {c.name: c for c in scorecard.comparisons}
     return {
-        name: Evidence(name, estimates.get(name), comparisons.get(name))
+        name: Evidence(
+            name,
+            (estimate := estimates.get(name)),
+            comparisons.get(name),
+            None if estimate and estimate.kind == "corpus" else _thunk(name, scores),
+        )
         for name in dict.fromkeys([*estimates, *comparisons])
     }
+
+
+def _thunk(name: str, scores: ScoresOf | None) -> Callable[[], Scores] | None:
+    return None if scores is None else lambda: scores(name) or {}
 
 
 def matching(pattern: str, names: Iterable[str]) -> list[str]:
@@ -79,7 +131,10 @@ def _expression(pattern: str) -> re.Pattern[str]:
     return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
 
 
-def _outcomes(gate: GateSpec, rule: RuleSpec, held: Mapping[str, Evidence]) -> Iterator[Outcome]:
+def _outcomes(
+    gate: GateSpec, rule: RuleSpec, held: Mapping[str, Evidence]
+) -> Iterator[tuple[Outcome, float]]:
+    """Yield a rule's outcomes, each with the least p-value that could have been read for it."""
     make = find("condition", rule.require).make
     condition: Condition = make(make.Options.model_validate(rule.options))
     readable = {
@@ -90,9 +145,20 @@ def _outcomes(gate: GateSpec, rule: RuleSpec, held: Mapping[str, Evidence]) -> I
     names = matching(rule.estimate, readable)
     if not names:
         reason = _why_missing(rule.estimate, condition, held, readable)
-        yield _outcome(gate, rule, condition, rule.estimate, Decision("missing", reason))
+        yield _outcome(gate, rule, condition, rule.estimate, Decision("missing", reason)), 0.0
     for name in names:
-        yield _outcome(gate, rule, condition, name, condition.decide(readable[name]))
+        decision = condition.decide(readable[name])
+        outcome = _outcome(gate, rule, condition, name, decision)
+        yield outcome, finest_p(condition, readable[name])
+
+
+def finest_p(condition: Condition, evidence: Evidence) -> float:
+    """Return the least p-value that a condition can read from intervals; 0 where it computes its p-value itself."""
+    comparison = evidence.comparison
+    if comparison is None or not isinstance(condition, AgainstBaseline):
+        return 0.0
+    levels = ((1 - interval.level) / 2 for interval in comparison.intervals)
+    return len(condition.limits(comparison.better)) * min(levels, default=0.0)
 
 
 def _why_missing(
@@ -131,6 +197,7 @@ def _outcome(
         required=condition.required,
         reason=decision.reason,
         why=rule.why,
+        p_broken=decision.p_broken,
     )
 
 
@@ -154,12 +221,20 @@ def _verdict(outcomes: Sequence[Outcome], tasks: Sequence[TaskTally]) -> tuple[V
     failed = [outcome for outcome in blocking if outcome.counts_as == "fail"]
     if failed:
         return "fail", f"{_of(failed, blocking)} failed: {_rules(failed)}"
-    undecided = [outcome for outcome in blocking if outcome.counts_as != "pass"]
+    undecided = [outcome for outcome in blocking if outcome.counts_as not in ("pass", "waived")]
     if undecided:
         return "inconclusive", f"{_of(undecided, blocking)} undecided: {_rules(undecided)}"
+    return "pass", _passed(blocking, len(outcomes))
+
+
+def _passed(blocking: Sequence[Outcome], shown: int) -> str:
+    exempt = [outcome for outcome in blocking if outcome.counts_as == "waived"]
+    if exempt:
+        passed = f"{len(blocking) - len(exempt)} of {len(blocking)} blocking outcomes passed"
+        return f"{passed}, {len(exempt)} waived: {_rules(exempt)}"
     if not blocking:
-        return "pass", f"no rule blocks; outcomes shown for information: {len(outcomes)}"
-    return "pass", f"every blocking outcome passed ({len(blocking)})"
+        return f"no rule blocks; outcomes shown for information: {shown}"
+    return f"every blocking outcome passed ({len(blocking)})"
 
 
 def _of(some: Sequence[Outcome], every: Sequence[Outcome]) -> str:

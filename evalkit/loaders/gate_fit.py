@@ -1,20 +1,24 @@
-"""Checks, before anything is run, that every rule of a gate can match an estimate that the suite will give."""
+"""Checks, before anything is run, that every rule and waiver of a gate can match what the suite will give."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from evalkit.errors import Problem
 from evalkit.estimating import full_name
 from evalkit.gates.evaluate import matching
 from evalkit.loaders.gates import LoadedGate
+from evalkit.loaders.places import KeyPath, key_path
 from evalkit.loaders.suite_metrics import build_metric
-from evalkit.records.suite import GateSpec, RuleSpec, SuiteSpec
+from evalkit.records.suite import GateSpec, SuiteSpec
 from evalkit.registry import nearest
+
+Fields = Mapping[str, Sequence[str]]
+"""``task/metric[.measure]`` → the fields that it is sliced by."""
 
 
 def check_gates_against_suite(suite: SuiteSpec, gates: Sequence[GateSpec]) -> list[Problem]:
-    """Return a problem for each rule whose pattern matches nothing that ``suite`` can yield.
+    """Return a problem for each rule, and each waiver of a slice, that matches nothing that ``suite`` can yield.
 
     A slice matches when its field is declared, whatever its value: values are known only from the data.
     """
@@ -22,8 +26,8 @@ def check_gates_against_suite(suite: SuiteSpec, gates: Sequence[GateSpec]) -> li
     return [
         problem
         for gate in gates
-        for place, rule in enumerate(gate.rules)
-        for problem in _unmatched(gate, place, rule, metrics)
+        for found in (_unmatched_rules(gate, metrics), _unmatched_waivers(gate, metrics))
+        for problem in found
     ]
 
 
@@ -35,27 +39,47 @@ def _metrics_of(suite: SuiteSpec) -> Iterator[tuple[str, tuple[str, ...]]]:
                 yield f"{task.name}/{full_name(spec.name, measure.name)}", task.slices
 
 
-def _unmatched(
-    gate: GateSpec, place: int, rule: RuleSpec, metrics: dict[str, tuple[str, ...]]
-) -> Iterator[Problem]:
-    pattern, at, slice_pattern = rule.estimate.partition("@")
-    sliced_by = [metrics[name] for name in matching(pattern, metrics)]
-    fields = sorted({field for fields in sliced_by for field in fields})
-    if not sliced_by:
-        close = nearest(pattern, metrics)
-        message = f"no estimate of this suite is named {pattern!r}"
-        meant = close and f"{close}{at}{slice_pattern}"
-        yield _problem(gate, place, message, ", ".join(metrics), meant)
-    elif at and not any(_may_match(slice_pattern, field) for field in fields):
-        written, _, value = slice_pattern.partition("=")
-        close = nearest(written, fields)
-        message = f"{pattern!r} is not sliced by {written!r}"
-        allowed = (
-            ", ".join(f"@{field}=…" for field in fields)
-            or "no slice: its task has none under 'slices'"
-        )
-        meant = close and f"{pattern}@{close}={value or '*'}"
-        yield _problem(gate, place, message, allowed, meant)
+def _unmatched_rules(gate: GateSpec, metrics: Fields) -> Iterator[Problem]:
+    for place, rule in enumerate(gate.rules):
+        key = ("rules", place, "estimate")
+        pattern, at, slice_pattern = rule.estimate.partition("@")
+        fields = _sliced_by(pattern, metrics)
+        if not matching(pattern, metrics):
+            close = nearest(pattern, metrics)
+            message = f"no estimate of this suite is named {pattern!r}"
+            meant = close and f"{close}{at}{slice_pattern}"
+            yield _problem(gate, key, message, ", ".join(metrics), meant)
+        elif at and not any(_may_match(slice_pattern, field) for field in fields):
+            written, _, value = slice_pattern.partition("=")
+            close = nearest(written, fields)
+            message = f"{pattern!r} is not sliced by {written!r}"
+            meant = close and f"{pattern}@{close}={value or '*'}"
+            yield _problem(gate, key, message, _slices(fields, "@"), meant)
+
+
+def _unmatched_waivers(gate: GateSpec, metrics: Fields) -> Iterator[Problem]:
+    """A rule on ``@*`` matches a waiver's slice of any name; the suite knows which there are."""
+    estimates = {rule.id: rule.estimate for rule in gate.rules}
+    for place, waiver in enumerate(gate.waivers):
+        if waiver.slice is None or waiver.rule not in estimates:
+            continue
+        written, _, value = waiver.slice.partition("=")
+        pattern = estimates[waiver.rule].partition("@")[0]
+        fields = _sliced_by(pattern, metrics)
+        if matching(pattern, metrics) and written not in fields:
+            close = nearest(written, fields)
+            message = f"{pattern!r} is not sliced by {written!r}"
+            meant = close and f"{close}={value}"
+            yield _problem(gate, ("waivers", place, "slice"), message, _slices(fields), meant)
+
+
+def _sliced_by(pattern: str, metrics: Fields) -> list[str]:
+    return sorted({field for name in matching(pattern, metrics) for field in metrics[name]})
+
+
+def _slices(fields: Sequence[str], before: str = "") -> str:
+    shown = ", ".join(f"{before}{field}=…" for field in fields)
+    return shown or "no slice: its task has none under 'slices'"
 
 
 def _may_match(slice_pattern: str, field: str) -> bool:
@@ -68,7 +92,7 @@ def _may_match(slice_pattern: str, field: str) -> bool:
     return head.startswith(begun) or (star == "*" and begun.startswith(head))
 
 
-def _problem(gate: GateSpec, place: int, message: str, allowed: str, close: str) -> Problem:
+def _problem(gate: GateSpec, at: KeyPath, message: str, allowed: str, close: str) -> Problem:
     if isinstance(gate, LoadedGate):
-        return gate.problem(place, "estimate", message, allowed, close)
-    return Problem(f"gate {gate.gate}", None, f"rules[{place}].estimate", message, allowed, close)
+        return gate.problem(at, message, allowed, close)
+    return Problem(f"gate {gate.gate}", None, key_path(at), message, allowed, close)

@@ -1,45 +1,50 @@
 """Loads a gate file; every mistake is told at once.
 
-A rule's keys are those that every rule has, and beside them those of the condition that it requires.
+A rule's keys are those that every rule has, and beside them those of the condition that it requires. A waiver must
+name a rule of its gate, a slice that the rule can match, and a last day that has not passed.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 
 from pydantic import PrivateAttr
 
 from evalkit.errors import Problem, UsageError
+from evalkit.gates.evaluate import matching
+from evalkit.gates.waivers import is_expired
 from evalkit.loaders.declarations import check, names_twice, refusals
 from evalkit.loaders.places import KeyPath, Value
 from evalkit.loaders.references import import_plugins, with_documents
-from evalkit.loaders.sentences import keys_of
+from evalkit.loaders.sentences import A_DATE, found, keys_of
 from evalkit.loaders.yaml_source import YamlSource, read_yaml
 from evalkit.records.suite import GateSpec, RuleSpec, Spec
 from evalkit.registry import Part, nearest, parts
 
 COMMON_KEYS = tuple(name for name in RuleSpec.model_fields if name != "options")
 """The keys that every rule may have."""
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 class LoadedGate(GateSpec):
-    """A gate that knows where its rules were written."""
+    """A gate that knows where its rules and waivers were written."""
 
     _source: YamlSource = PrivateAttr()
 
-    def problem(
-        self, rule: int, key: str, message: str, allowed: str = "", close: str = ""
-    ) -> Problem:
-        """Return a problem with a rule's key, at its line."""
-        return self._source.problem(("rules", rule, key), message, allowed, close)
+    def problem(self, at: KeyPath, message: str, allowed: str = "", close: str = "") -> Problem:
+        """Return a problem with the value at ``at``, with its line."""
+        return self._source.problem(at, message, allowed, close)
 
 
-def load_gate(path: Path) -> LoadedGate:
+def load_gate(path: Path, today: date | None = None) -> LoadedGate:
     """Return a gate; raises one UsageError with every problem in the file, in the order of its lines.
 
-    Modules under ``plugins:`` are imported, which runs their code.
+    ``today`` is the day by which waivers expire, by default today's date in UTC. Modules under ``plugins:`` are
+    imported, which runs their code.
     """
     source = read_yaml(path)
     problems = list(import_plugins(source))
@@ -50,6 +55,8 @@ def load_gate(path: Path) -> LoadedGate:
         read = [_read_rule(rule, source, ("rules", n)) for n, rule in enumerate(value["rules"])]
         value["rules"] = [rule for rule, _ in read]
         problems += [problem for _, wrong in read for problem in wrong]
+    today = datetime.now(UTC).date() if today is None else today
+    problems += _wrong_waivers(value, source, today)
     gate, wrong = check(LoadedGate, value, source)
     problems += [p for p in wrong if p.key or not twice]  # the gate's own law names no line
     told = source.in_order(problems)
@@ -102,6 +109,62 @@ def _read_options(
     if checked is not None and not wrong:
         wrong += refusals(partial(part.make, checked), source, at)
     return options, unknown + wrong
+
+
+def _wrong_waivers(
+    value: Mapping[str, Value], source: YamlSource, today: date
+) -> Iterator[Problem]:
+    """Yield what is wrong with each waiver beyond its form."""
+    rules = {
+        str(rule.get("id")): str(rule.get("estimate"))
+        for rule in _mappings(value.get("rules")).values()
+    }
+    for place, waiver in _mappings(value.get("waivers")).items():
+        at = ("waivers", place)
+        rule, slice_, expires = (waiver.get(key) for key in ("rule", "slice", "expires"))
+        if isinstance(rule, str) and rule not in rules:
+            message = f"no rule of this gate has the id {rule!r}"
+            yield source.problem((*at, "rule"), message, ", ".join(rules), nearest(rule, rules))
+        if isinstance(slice_, str):
+            yield from _odd_slice(slice_, rules.get(str(rule)), source, (*at, "slice"))
+        if isinstance(expires, str):
+            yield from _odd_day(expires, today, source, (*at, "expires"))
+
+
+def _mappings(entries: Value) -> dict[int, Mapping[str, Value]]:
+    """Return the entries of a list that are mappings, by place."""
+    listed = entries if isinstance(entries, list) else []
+    return {place: entry for place, entry in enumerate(listed) if isinstance(entry, dict)}
+
+
+def _odd_slice(
+    slice_: str, estimate: str | None, source: YamlSource, at: KeyPath
+) -> Iterator[Problem]:
+    if "=" not in slice_:
+        yield source.problem(at, found(slice_), "field=value")
+    elif estimate is not None:
+        pattern = estimate.partition("@")[2]
+        if not pattern:
+            message = f"the rule matches no slice: its estimate is {estimate!r}"
+            yield source.problem(
+                at, message, "no slice: the waiver covers all that the rule matches"
+            )
+        elif not matching(f"@{pattern}", [f"@{slice_}"]):
+            message = f"{slice_!r} is none of the slices that the rule matches"
+            yield source.problem(at, message, pattern)
+
+
+def _odd_day(expires: str, today: date, source: YamlSource, at: KeyPath) -> Iterator[Problem]:
+    if not _DAY.fullmatch(expires):  # pydantic takes seconds since 1970 in quotes for a date
+        yield source.problem(at, found(expires), A_DATE)
+        return
+    try:
+        passed = is_expired(date.fromisoformat(expires), today)
+    except ValueError:  # a day that no month has, which is told as such
+        return
+    if passed:
+        message = f"the waiver expired on {expires}; today is {today} (UTC)"
+        yield source.problem(at, message, "a later day, if its owner grants it, or no waiver")
 
 
 def _unknown_keys(

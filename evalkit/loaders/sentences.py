@@ -19,6 +19,9 @@ Sentence = tuple[str, str, str]
 Mistake = tuple[KeyPath, Sentence]
 """A path inside the declaration and what is wrong there."""
 
+A_DATE = "a date such as 2026-12-31"
+"""How a file writes a day."""
+
 _TYPES: Mapping[str, str] = {
     "string_type": "a text",
     "int_type": "a whole number",
@@ -26,6 +29,7 @@ _TYPES: Mapping[str, str] = {
     "float_type": "a number",
     "bool_type": "true or false",
     "none_required": "nothing",
+    "date_type": A_DATE,
     "tuple_type": "a list",
     "list_type": "a list",
     "dict_type": "keys with values",
@@ -162,6 +166,8 @@ def _sentence(
                 _PATTERNS.get(pattern, f"a text that matches {pattern}"),
                 "",
             )
+        case "date_parsing":
+            sentence = found(details["input"]), A_DATE, ""
         case "value_error" | "assertion_error":
             sentence = str(context["error"]), "", ""
         case _ if kind in _BOUNDS:

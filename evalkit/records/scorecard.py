@@ -226,6 +226,8 @@ class TaskTally(Record):
     """Whether coverage reached the task's ``min_coverage``."""
     early: EarlyStop | None = None
     """How the task ended where the suite says ``stop: early``."""
+    in_full: str = ""
+    """Why a task with ``stop: early`` ran in full all the same."""
 
 
 class ModelRecord(Record):

@@ -282,7 +282,7 @@ class WaiverSpec(Spec):
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
     """Why it is granted."""
     expires: date
-    """The last day on which it holds."""
+    """The last day on which it holds, such as 2026-12-31."""
 
 
 class GateSpec(Spec):

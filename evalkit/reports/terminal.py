@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -11,12 +13,16 @@ from evalkit.records.scorecard import Estimate, Scorecard
 from evalkit.records.verdict import Outcome, Verdict
 from evalkit.reports.view import (
     EstimateRow,
+    diagnostic_p,
     estimate_rows,
+    flips,
     missing_samples,
     number,
     ordered_outcomes,
+    run_notes,
     signed,
     span,
+    waiver_in_words,
 )
 
 STYLES = {
@@ -26,12 +32,13 @@ STYLES = {
     "missing": "yellow",
     "incomparable": "yellow",
     "incomplete": "bold red",
+    "waived": "magenta",
 }
-MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?", "missing": "?", "incomparable": "?"}
-
+MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?", "missing": "?", "waived": "~"}
 
 WIDE = 118
-"""From this many columns on, units and the baseline's intervals are shown too; the difference has its own anywhere."""
+"""From this many columns on, units, flips and the baseline's intervals are shown too; the difference has its interval
+anywhere."""
 
 
 def scorecard_table(scorecard: Scorecard, width: int) -> Table:
@@ -52,6 +59,8 @@ def scorecard_table(scorecard: Scorecard, width: int) -> Table:
         table.add_column("difference", justify="right", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
     if wide:
+        if paired:
+            table.add_column("flips", justify="right", no_wrap=True)
         table.add_column("unit", overflow="fold")
     task = None
     for row in estimate_rows(scorecard):
@@ -73,7 +82,12 @@ def _estimate_cells(row: EstimateRow, shown: Estimate, *, paired: bool, wide: bo
     lost = missing_samples(shown.counts)
     cells.append(Text(f"{shown.counts.scored:,}", "yellow" if lost else ""))
     if wide:
-        cells.append(Text.assemble(shown.unit, (f", {lost}" if lost else "", "yellow")))
+        if paired:
+            cells.append(Text(flips(row.comparison), "dim"))
+        alone = row.comparison.unpaired if row.comparison else 0
+        notes = [lost, f"{alone:,} unpaired" if alone else ""]
+        told = "".join(f", {note}" for note in notes if note)
+        cells.append(Text.assemble(shown.unit, (told, "yellow")))
     return cells
 
 
@@ -101,7 +115,7 @@ def outcome_list(verdict: Verdict) -> Table:
     table.add_column()
     for outcome in ordered_outcomes(verdict):
         style = STYLES[outcome.counts_as]
-        if outcome.severity != "block" and outcome.counts_as != "pass":
+        if outcome.severity != "block" and outcome.counts_as not in ("pass", "waived"):
             style = "yellow"
         severity = "" if outcome.severity == "block" else f" ({outcome.severity})"
         told = Text.assemble(
@@ -113,8 +127,28 @@ def outcome_list(verdict: Verdict) -> Table:
 
 def _reason(outcome: Outcome) -> Text:
     counted = "" if outcome.counts_as == outcome.status else f" ({outcome.status})"
+    adjusted = diagnostic_p(outcome) and f"; {diagnostic_p(outcome)}"
     why = f" {outcome.why}" if outcome.why and outcome.counts_as != "pass" else ""
-    return Text(f"{outcome.reason}{counted}.{why}", "dim" if outcome.counts_as == "pass" else "")
+    told = Text(
+        f"{outcome.reason}{counted}{adjusted}.{why}", "dim" if outcome.counts_as == "pass" else ""
+    )
+    if outcome.waiver is not None:
+        told.append(f"\n{_sentence(waiver_in_words(outcome))}", STYLES["waived"])
+    return told
+
+
+def _families(verdict: Verdict) -> Iterator[Text]:
+    for family in verdict.families:
+        name = family.family.replace("_", " ")
+        yield Text.assemble((family.gate, "bold"), f" ({name}): {_sentence(family.told)}")
+
+
+def _noted(notes: Iterable[str], style: str) -> Iterator[Text]:
+    return (Text(_sentence(note), style) for note in notes)
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def verdict_line(verdict: Verdict) -> Text:
@@ -126,6 +160,20 @@ def verdict_line(verdict: Verdict) -> Text:
 
 def drawing(scorecard: Scorecard, verdict: Verdict, width: int) -> RenderableType:
     """Return everything a run prints: numbers, rules, verdict last, where the eye ends."""
+    noted = list(_noted(run_notes(scorecard), "dim"))
+    decided = [*_families(verdict), *_noted(verdict.notes, "yellow")]
     return Group(
-        scorecard_table(scorecard, width), outcome_list(verdict), "", verdict_line(verdict)
+        scorecard_table(scorecard, width),
+        *_apart(noted),
+        outcome_list(verdict),
+        "",
+        *_apart(decided),
+        verdict_line(verdict),
     )
+
+
+def _apart(lines: Sequence[Text]) -> Iterator[Text]:
+    """Yield lines with an empty one behind them; nothing for none."""
+    yield from lines
+    if lines:
+        yield Text()

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from evalkit.records.scorecard import Comparison, Counts, Estimate, Interval, Scorecard
+from evalkit.identity import short
+from evalkit.records.scorecard import (
+    Comparison,
+    Counts,
+    EarlyStop,
+    Estimate,
+    Interval,
+    Scorecard,
+)
 from evalkit.records.verdict import Outcome, Verdict
 
 Key = tuple[str, str, str]
@@ -99,7 +108,64 @@ def _key(item: Estimate | Comparison) -> Key:
 
 
 def ordered_outcomes(verdict: Verdict) -> list[Outcome]:
-    """Return the outcomes with what needs attention first: failed, undecided, passed; blocking before the rest."""
-    rank = {"fail": 0, "inconclusive": 1, "missing": 1, "pass": 2}
+    """Return the outcomes with what needs attention first: failed, undecided, waived, passed; blocking ones lead."""
+    rank = {"fail": 0, "inconclusive": 1, "missing": 1, "waived": 2, "pass": 3}
     weight = {"block": 0, "warn": 1, "info": 2}
     return sorted(verdict.outcomes, key=lambda o: (rank[o.counts_as], weight[o.severity]))
+
+
+def waiver_in_words(outcome: Outcome) -> str:
+    """Return who waived an outcome, until when and why; empty where nobody did."""
+    waiver = outcome.waiver
+    if waiver is None:
+        return ""
+    what = f" for {waiver.slice}" if waiver.slice else ""
+    return f"Waived{what} by {waiver.owner} until {waiver.expires}: {waiver.reason}"
+
+
+def diagnostic_p(outcome: Outcome) -> str:
+    """Return the adjusted p-value of an outcome that does not block, in words; the reasons of those that do tell it."""
+    if outcome.p_adjusted is None or outcome.severity == "block":
+        return ""
+    return f"p of a regression {outcome.p_adjusted:.2g} (Benjamini–Hochberg, for information)"
+
+
+def flips(comparison: Comparison | None) -> str:
+    """Return how many pairs got better and how many worse; empty where samples alone have no score.
+
+    >>> flips(Comparison(task="t", metric="m", slice=None, status="compared", improved=1200, worsened=8))
+    '+1,200 −8'
+    """
+    if comparison is None or comparison.improved is None or comparison.worsened is None:
+        return ""
+    return f"+{comparison.improved:,} −{comparison.worsened:,}"
+
+
+def run_notes(scorecard: Scorecard) -> list[str]:
+    """Return what a reader of the numbers must know of how they came about: an earlier baseline, early stops."""
+    notes = []
+    if scorecard.baseline_run:
+        notes.append(f"The baseline's answers come from run {short(scorecard.baseline_run)}")
+    in_full = [f"{t.task} could not stop early: {t.in_full}" for t in scorecard.tasks if t.in_full]
+    return notes + list(_early_stops(scorecard)) + in_full
+
+
+def _early_stops(scorecard: Scorecard) -> Iterator[str]:
+    """Yield a sentence for each task with ``stop: early``: both models were asked the same samples."""
+    by_task: dict[str, list[EarlyStop]] = {}
+    for tally in scorecard.tasks:
+        if tally.early is not None:
+            by_task.setdefault(tally.task, []).append(tally.early)
+    for task, stops in by_task.items():
+        drawn, available = (max(getattr(s, key) for s in stops) for key in ("drawn", "available"))
+        if drawn == available:
+            yield f"{task}: all {available:,} samples were asked, as not every rule on it was decided before"
+            continue
+        saved = [stop.tokens_saved for stop in stops if stop.tokens_saved is not None]
+        told = f", about {_rounded(sum(saved)):,} tokens saved" if saved else ""
+        yield f"{task}: stopped after {drawn:,} of {available:,} samples{told}"
+
+
+def _rounded(count: int) -> int:
+    """Return a count with two significant digits."""
+    return round(count, min(0, 2 - len(str(count))))

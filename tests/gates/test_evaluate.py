@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 from gate_evidence import comparison, counts, estimate, interval, rate, scorecard, tally
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evalkit.errors import UsageError
 from evalkit.gates.conditions import Condition, Decision
@@ -227,3 +229,63 @@ def test_a_condition_of_ones_own_uses_the_same_door():
         id="x", estimate="extract/valid", require="exactly_for_test", options={"value": 0.5}
     )
     assert verdict(own, held=[held]).status == "pass"
+
+
+# --- scores of single samples ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def seen():
+    """Register a condition that hands back the scores it finds."""
+    found = []
+
+    @register("condition", "sees_for_test", summary="Sees.", example="")
+    class Sees(Condition):
+        required = ""
+
+        def decide(self, evidence):
+            found.append(evidence.scores and evidence.scores())
+            return Decision("pass", "it has been seen")
+
+    return found
+
+
+def test_conditions_read_single_scores_under_the_names_they_match(seen):
+    scores = {"extract/valid": {"s1": (1.0, 0.0)}}
+    asked = []
+    corpus = estimate(30.0, None, counts(10), metric="bleu", kind="corpus")
+    card = scorecard(PASSING, rate(9, 10, metric="f1"), corpus)
+
+    def scores_of(name):
+        asked.append(name)
+        return scores.get(name)
+
+    rules = [
+        rule(id="v"),
+        rule("sees_for_test", "extract/*", id="s").model_copy(update={"options": {}}),
+    ]
+    evaluate([gate(*rules)], card, scores=scores_of)
+    assert seen == [{"s1": (1.0, 0.0)}, {}, None]
+    assert asked == ["extract/valid", "extract/f1"]
+    evaluate([gate(*rules)], card)
+    assert seen[3:] == [None, None, None]
+
+
+# --- precedence ------------------------------------------------------------------------------------------------
+
+COUNTED = {"fail": FAILING, "inconclusive": UNDECIDED, "pass": PASSING}
+
+
+@given(st.lists(st.sampled_from([*COUNTED, "missing"]), min_size=1, max_size=5), st.booleans())
+def test_incomplete_outweighs_fail_outweighs_undecided_outweighs_pass(wanted, complete):
+    held = [
+        COUNTED[w].model_copy(update={"metric": f"m{n}"})
+        for n, w in enumerate(wanted)
+        if w in COUNTED
+    ]
+    rules = [rule(id=f"r{n}", estimate=f"extract/m{n}") for n in range(len(wanted))]
+    found = verdict(*rules, held=held, tasks=(tally(complete=complete),))
+    assert [o.counts_as for o in found.outcomes] == wanted
+    undecided = {"inconclusive", "missing"} & set(wanted)
+    expected = "fail" if "fail" in wanted else "inconclusive" if undecided else "pass"
+    assert found.status == (expected if complete else "incomplete")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def test_a_loaded_gate_has_the_digest_of_what_it_says_and_not_of_where(gate):
     assert digest(loaded.model_dump(mode="json")) == digest(declared.model_dump(mode="json"))
 
 
-KEYS = "id, estimate, require, severity, on_inconclusive, on_missing, why, value"
+KEYS = "id, estimate, require, severity, on_inconclusive, on_missing, why, value, exact"
 
 # the rule's keys beside its id, key, message
 WRONG = [
@@ -86,6 +87,88 @@ def test_a_gate_without_rules_is_refused(tmp_path):
     path.write_text("gate: g\nrules: []\n")
     with pytest.raises(UsageError, match="rules: found a list of 0; allowed: at least 1 of them"):
         load_gate(path)
+
+
+# --- waivers ---------------------------------------------------------------------------------------------------
+
+RULES = """
+rules:
+  - {id: valid, estimate: t/m, require: at_least, value: 1}
+  - {id: slices, estimate: "t/m@region=*", require: at_least, value: 1}
+"""
+TODAY = date(2026, 11, 21)
+WHO = "owner: Ada, reason: It ships tomorrow"
+
+
+def with_waiver(tmp_path: Path, *waivers: str) -> Path:
+    path = tmp_path / "gate.yaml"
+    entries = "".join(f"  - {{{w}}}\n" if ":" in w else f"  - {w}\n" for w in waivers)
+    path.write_text(f"gate: g\nwaivers:\n{entries}{RULES.lstrip()}")
+    return path
+
+
+@pytest.mark.parametrize("day", ["2026-11-21", "'2026-11-21'", '"2026-11-21"'])
+def test_a_waiver_loads_with_its_day_in_quotes_or_without_until_that_day_is_over(tmp_path, day):
+    path = with_waiver(tmp_path, f"rule: slices, slice: region=eu, {WHO}, expires: {day}")
+    (waiver,) = load_gate(path, TODAY).waivers
+    assert (waiver.slice, waiver.expires) == ("region=eu", TODAY)
+    with pytest.raises(UsageError, match="the waiver expired on 2026-11-21; today is 2026-11-22"):
+        load_gate(path, TODAY + timedelta(days=1))
+
+
+def test_by_default_waivers_expire_by_todays_date(tmp_path):
+    with pytest.raises(UsageError, match="expired on 2020-02-29"):
+        load_gate(with_waiver(tmp_path, f"rule: valid, {WHO}, expires: 2020-02-29"))
+    assert load_gate(with_waiver(tmp_path, f"rule: valid, {WHO}, expires: 9999-12-31")).waivers
+
+
+A_DATE = "allowed: a date such as 2026-12-31"
+# the waiver's keys beside owner and reason, key, message
+WRONG_WAIVERS = [
+    ("rule: vaild, expires: 2026-12-31", "rule",
+        "no rule of this gate has the id 'vaild'; did you mean 'valid'?; allowed: valid, slices"),
+    ("rule: valid, expires: 2026-11-20", "expires",
+        "the waiver expired on 2026-11-20; today is 2026-11-21 (UTC); allowed: a later day, if its owner grants it, "
+        "or no waiver"),
+    ("rule: valid, expires: tomorrow", "expires", f'found the text "tomorrow"; {A_DATE}'),
+    ("rule: valid, expires: 2026-13-01", "expires", f'found the text "2026-13-01"; {A_DATE}'),
+    ("rule: valid, expires: 2026-02-29", "expires", f'found the text "2026-02-29"; {A_DATE}'),
+    ("rule: valid, expires: 31.12.2026", "expires", f'found the text "31.12.2026"; {A_DATE}'),
+    ("rule: valid, expires: 2026-12-31T00:00:00", "expires", f'found the text "2026-12-31T00:00:00"; {A_DATE}'),
+    ("rule: valid, expires: '1798675200'", "expires", f'found the text "1798675200"; {A_DATE}'),
+    ("rule: valid, expires: 20261231", "expires", f"found 20261231; {A_DATE}"),
+    ("rule: valid, expires: null", "expires", f"found nothing; {A_DATE}"),
+    ("rule: valid", "expires", "the key is missing; allowed: The last day on which it holds"),
+    ("rule: valid, slice: region=eu, expires: 2026-12-31", "slice",
+        "the rule matches no slice: its estimate is 't/m'; allowed: no slice: the waiver covers all that the rule "
+        "matches"),
+    ("rule: slices, slice: lang=en, expires: 2026-12-31", "slice",
+        "'lang=en' is none of the slices that the rule matches; allowed: region=*"),
+    ("rule: slices, slice: eu, expires: 2026-12-31", "slice", 'found the text "eu"; allowed: field=value'),
+    ("rule: slices, slise: region=eu, expires: 2026-12-31", "slise",
+        "unknown key; did you mean 'slice'?; allowed: rule, slice, owner, reason, expires"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("keys", "key", "message"), WRONG_WAIVERS)
+def test_a_single_mistake_in_a_waiver_gives_one_message(tmp_path, keys, key, message):
+    path = with_waiver(tmp_path, f"{keys}, {WHO}")
+    with pytest.raises(UsageError) as caught:
+        load_gate(path, TODAY)
+    assert [str(p) for p in caught.value.problems] == [f"{path}:3: waivers[0].{key}: {message}"]
+
+
+def test_every_mistake_in_every_waiver_is_told_at_once(tmp_path):
+    path = with_waiver(
+        tmp_path, "rule: a, owner: ' ', reason: x, expires: 1", "valid", "rule: slices"
+    )
+    with pytest.raises(UsageError) as caught:
+        load_gate(path, TODAY)
+    told = [(p.line, p.key.removeprefix("waivers")) for p in caught.value.problems]
+    assert sorted(told) == [
+        (3, "[0].expires"), (3, "[0].owner"), (3, "[0].rule"), (4, "[1]"),
+        (5, "[2].expires"), (5, "[2].owner"), (5, "[2].reason"),
+    ]  # fmt: skip
 
 
 # --- gates against a suite -------------------------------------------------------------------------------------
@@ -148,6 +231,49 @@ def test_a_rule_that_can_match_nothing_is_told_with_the_nearest_name(estimate, m
     (problem,) = check_gates_against_suite(SUITE, [rule(estimate)])
     assert (problem.message, problem.nearest) == (message, nearest)
     assert problem.allowed
+
+
+def waived(estimate: str, slice_: str | None, **changes: str) -> GateSpec:
+    spec = rule(estimate).model_dump() | {
+        "waivers": [
+            {
+                "rule": "a",
+                "slice": slice_,
+                "owner": "Ada",
+                "reason": "x",
+                "expires": "2026-12-31",
+                **changes,
+            }
+        ]
+    }
+    return GateSpec.model_validate(spec)
+
+
+@pytest.mark.parametrize("slice_", ["region=north", "lang=pt=br", None])
+def test_a_waiver_of_a_slice_that_the_suite_has_fits(slice_):
+    assert check_gates_against_suite(SUITE, [waived("extract/*@*", slice_)]) == []
+
+
+def test_a_waiver_of_a_slice_that_the_suite_has_not_is_told_with_the_nearest_name():
+    (problem,) = check_gates_against_suite(SUITE, [waived("extract/*@*", "regoin=north")])
+    assert str(problem) == (
+        "gate g: waivers[0].slice: 'extract/*' is not sliced by 'regoin'; did you mean 'region=north'?; "
+        "allowed: lang=…, region=…"
+    )
+
+
+def test_a_misfit_rule_is_told_once_and_not_again_for_its_waiver():
+    (problem,) = check_gates_against_suite(SUITE, [waived("nowhere/*@*", "regoin=north")])
+    assert problem.key == "rules[0].estimate"
+
+
+def test_a_waivers_misfit_is_told_with_its_line(tmp_path):
+    path = with_waiver(tmp_path, f"rule: all, slice: regoin=eu, {WHO}, expires: 9999-12-31")
+    path.write_text(
+        f'{path.read_text()}  - {{id: all, estimate: "*@*", require: at_least, value: 1}}\n'
+    )
+    found = check_gates_against_suite(SUITE, [load_gate(path)])
+    assert (3, "waivers[0].slice") in [(problem.line, problem.key) for problem in found]
 
 
 @pytest.mark.parametrize("estimate", FITTING)

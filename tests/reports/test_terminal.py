@@ -9,14 +9,24 @@ from evalkit.records.scorecard import (
     Circumstances,
     Comparison,
     Counts,
+    EarlyStop,
     Estimate,
     Interval,
     Provenance,
     Scorecard,
+    TaskTally,
 )
-from evalkit.records.verdict import Outcome, Verdict
+from evalkit.records.suite import WaiverSpec
+from evalkit.records.verdict import FamilyRecord, Outcome, Verdict
 from evalkit.reports.terminal import drawing
-from evalkit.reports.view import estimate_rows, missing_samples, number, ordered_outcomes, signed
+from evalkit.reports.view import (
+    estimate_rows,
+    missing_samples,
+    number,
+    ordered_outcomes,
+    run_notes,
+    signed,
+)
 
 
 def interval(low, high):
@@ -40,7 +50,7 @@ def estimate(model="candidate", better="higher", failed=0, **changes):
     return Estimate(model=model, counts=counts, better=better, **(held | changes))
 
 
-def comparison(low, high, better="higher"):
+def comparison(low, high, better="higher", **changes):
     return Comparison(
         task="extract",
         metric="exact_match",
@@ -50,10 +60,11 @@ def comparison(low, high, better="higher"):
         interval=interval(low, high),
         better=better,
         pairs=100,
+        **changes,
     )
 
 
-def outcome(rule="r", status="pass", severity="block", counts_as=None):
+def outcome(rule="r", status="pass", severity="block", counts_as=None, **changes):
     return Outcome(
         gate="g",
         rule=rule,
@@ -66,6 +77,7 @@ def outcome(rule="r", status="pass", severity="block", counts_as=None):
         required="≥ 0.8",
         reason="extract/exact_match is 0.900",
         why="Because.",
+        **changes,
     )
 
 
@@ -97,7 +109,7 @@ def card(estimates, comparisons=()):
     )
 
 
-def verdict(*outcomes, status="fail"):
+def verdict(*outcomes, status="fail", **changes):
     return Verdict(
         status=status,
         exit_code=1,
@@ -105,6 +117,7 @@ def verdict(*outcomes, status="fail"):
         gates={},
         reason="one rule failed",
         outcomes=outcomes,
+        **changes,
     )
 
 
@@ -182,3 +195,102 @@ def test_numbers_keep_their_sign_and_nothing_is_a_dash():
         "–",
         "–",
     )
+
+
+WAIVER = WaiverSpec(rule="r", owner="Ada Lovelace", reason="It ships in 4.2", expires="2026-12-31")
+
+
+def flat(text):
+    """What is printed, whatever the lines are."""
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_a_waived_outcome_shows_owner_reason_day_and_the_numbers_it_is_about(width):
+    waived = outcome("broken", "fail", counts_as="waived", waiver=WAIVER)
+    text = flat(printed(card([estimate()]), verdict(outcome("fine"), waived, status="pass"), width))
+    assert "~ waived broken: ≥ 0.8 extract/exact_match is 0.900 (fail). Because." in text
+    assert "Waived by Ada Lovelace until 2026-12-31: It ships in 4.2." in text
+    assert text.index("broken") < text.index("fine")
+    one = waived.model_copy(update={"waiver": WAIVER.model_copy(update={"slice": "region=eu"})})
+    assert "Waived for region=eu by Ada" in flat(printed(card([estimate()]), verdict(one), width))
+
+
+def test_each_gates_family_and_every_note_stand_above_the_verdict():
+    told = FamilyRecord(gate="ship", family="any_regression", blocking=3, told="any of 3 blocks")
+    text = printed(
+        card([estimate()]),
+        verdict(outcome(), families=(told,), notes=("the waiver matched nothing",)),
+    )
+    lines = [line.strip() for line in text.splitlines()]
+    assert lines[-5:] == [
+        "",
+        "ship (any regression): any of 3 blocks.",
+        "the waiver matched nothing.",
+        "",
+        "FAIL  one rule failed",
+    ]
+
+
+def test_the_adjusted_p_of_what_does_not_block_is_marked_as_information():
+    diagnostic = outcome(severity="warn", p_broken=0.01, p_adjusted=0.0214)
+    text = flat(printed(card([estimate()]), verdict(diagnostic, outcome(p_adjusted=0.5)), 140))
+    assert "0.900; p of a regression 0.021 (Benjamini–Hochberg, for information)." in text
+    assert "0.5 " not in text
+
+
+def test_flips_and_unpaired_samples_stand_beside_the_difference_where_there_is_room():
+    pair = [estimate(), estimate("baseline")]
+    held = [comparison(-0.1, 0.1, improved=1200, worsened=8, unpaired=3)]
+    wide = printed(card(pair, held), verdict(outcome()), 140)
+    assert "+1,200 −8" in wide
+    assert "fraction, 3 unpaired" in wide
+    assert "+1,200" not in printed(card(pair, held), verdict(outcome()), 80)
+    assert "flips" not in printed(card([estimate()]), verdict(outcome()), 140)
+
+
+def stopped(drawn, tokens_saved, model="candidate"):
+    early = EarlyStop(
+        available=2000,
+        drawn=drawn,
+        seed=1,
+        looks=9,
+        decided=drawn < 2000,
+        tokens_saved=tokens_saved,
+    )
+    return TaskTally(
+        model=model,
+        task="extract",
+        kind="generate",
+        dataset="d",
+        planned=drawn,
+        requests=drawn,
+        early=early,
+    )
+
+
+@pytest.mark.parametrize(
+    ("tallies", "told"),
+    [
+        (
+            [stopped(410, 94_321), stopped(410, 95_000, "baseline")],
+            "extract: stopped after 410 of 2,000 samples, about 190,000 tokens saved",
+        ),
+        ([stopped(410, None)], "extract: stopped after 410 of 2,000 samples"),
+        ([stopped(1990, 7)], "extract: stopped after 1,990 of 2,000 samples, about 7 tokens saved"),
+        (
+            [stopped(2000, 0)],
+            "extract: all 2,000 samples were asked, as not every rule on it was decided before",
+        ),
+    ],
+)
+def test_an_early_stop_tells_what_it_saved(tallies, told):
+    held = card([estimate()]).model_copy(update={"tasks": tuple(tallies)})
+    assert run_notes(held) == [told]
+    assert told in flat(printed(held, verdict(outcome()), 140))
+
+
+def test_a_baseline_from_an_earlier_run_is_named():
+    held = card([estimate()]).model_copy(update={"baseline_run": "3f9a1c2b0d11" + "0" * 52})
+    assert run_notes(held) == ["The baseline's answers come from run 3f9a1c2b0d11"]
+    assert run_notes(card([estimate()])) == []

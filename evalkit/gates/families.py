@@ -1,0 +1,144 @@
+"""How a gate's rules combine: all must be shown to hold, or any regression that is shown blocks.
+
+``all_must_hold`` is an intersection–union test. The gate passes only where every requirement is shown at its own
+alpha, so it passes a candidate that breaks one with that requirement's alpha at most, however many there are: nothing
+is corrected. Power is what suffers, for every one of them must succeed.
+
+``any_regression`` asks of every blocking comparison whether its requirement is *broken*, and many such questions find
+something by chance. Holm's adjustment keeps the chance of any false alarm at the gate's alpha, however the comparisons
+depend on one another. All of them are in the family, whatever they answered: the gate file fixed it. A rule that
+passed at its own alpha stays passed (its interval lies on the good side, so no correction can reject it). One that is
+undecided, or fails only uncorrected, passes too, with the reason told. What was not measured, had no interval to test,
+or has no such p-value (``at_least``, ``keeps``) counts as its rule says.
+
+p-values are upper bounds, read from intervals at a few levels. Holm's adjustment grows with each of them, so it stays
+valid and errs towards no alarm. A comparison at the finest level may be far beyond it: where Holm would reject if its
+p-value were 0, nothing is known either way, and it counts as undecided, never as passed.
+
+Comparisons of rules that do not block get Benjamini and Hochberg's adjustment, as a diagnostic: it decides nothing.
+
+**Source**: Berger 1982, Technometrics 24, 295 (intersection–union); Holm 1979, Scand. J. Stat. 6, 65; Benjamini and
+Hochberg 1995, J. R. Stat. Soc. B 57, 289.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isclose
+
+from evalkit.gates.wording import percent, plain
+from evalkit.records.suite import GateSpec
+from evalkit.records.verdict import CountsAs, Outcome
+
+POWER_OF_ONE = 0.8
+"""The usual power of one rule, from which the power of all is told."""
+SLACK = 1e-9
+"""p-values lie on round levels, so a product may equal alpha but for its last digit."""
+
+
+def combined(
+    gate: GateSpec, outcomes: Sequence[Outcome], finest: Sequence[float]
+) -> tuple[list[Outcome], str]:
+    """Return a gate's outcomes with what they count as in its family, and what that means, in a sentence.
+
+    ``finest`` holds, per outcome, the least p-value that could have been read for it.
+    """
+    blocking = sum(outcome.severity == "block" for outcome in outcomes)
+    found = list(outcomes)
+    if gate.family == "all_must_hold":
+        return found, _all_must_hold(blocking)
+    p_values = {n: o.p_broken for n, o in enumerate(outcomes) if o.p_broken is not None}
+    deciding = {n: p for n, p in p_values.items() if outcomes[n].severity == "block"}
+    at_best = {n: 0.0 if isclose(p, finest[n]) else p for n, p in deciding.items()}
+    strong = dict(zip(at_best, holm([*at_best.values()]), strict=True))
+    for n, adjusted in zip(deciding, holm([*deciding.values()]), strict=True):
+        found[n] = _decided(gate, outcomes[n], adjusted, strong[n], len(deciding))
+    shown = {n: p for n, p in p_values.items() if n not in deciding}
+    for n, adjusted in zip(shown, benjamini_hochberg([*shown.values()]), strict=True):
+        found[n] = outcomes[n].model_copy(update={"p_adjusted": adjusted})
+    coarsest = max((finest[n] for n in deciding), default=0.0)
+    return found, _any_regression(gate.alpha, len(deciding), blocking - len(deciding), coarsest)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return Holm's adjusted p-values: those at most alpha are rejected, with an error rate of alpha for them all.
+
+    The k-th smallest of m is max over j ≤ k of (m − j + 1)·p_(j), 1 at most.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    m, greatest = len(p_values), 0.0
+    adjusted = [0.0] * m
+    for rank, place in enumerate(sorted(range(m), key=p_values.__getitem__)):
+        greatest = max(greatest, min(1.0, (m - rank) * p_values[place]))
+        adjusted[place] = greatest
+    return adjusted
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """Return Benjamini and Hochberg's adjusted p-values: those at most q hold a share of false ones of q on average."""
+    from scipy.stats import false_discovery_control
+
+    return [float(p) for p in false_discovery_control(p_values)] if p_values else []
+
+
+def _decided(
+    gate: GateSpec, outcome: Outcome, adjusted: float, at_best: float, family: int
+) -> Outcome:
+    """Return a blocking comparison as Holm's adjustment over its family of so many decides it."""
+    untested = outcome.interval is None and outcome.status == "inconclusive"
+    if outcome.status == "pass" or untested:
+        return outcome.model_copy(update={"p_adjusted": adjusted})
+    counts_as: CountsAs
+    told = f"Holm's p over {_comparisons(family)} is {_p(adjusted)}"
+    if adjusted <= gate.alpha + SLACK:
+        counts_as, why = "fail", f"a regression is shown: {told}, not above {plain(gate.alpha)}"
+    elif at_best <= gate.alpha + SLACK:
+        counts_as = next(rule.on_inconclusive for rule in gate.rules if rule.id == outcome.rule)
+        why = (
+            f"whether that is a regression stays open: {told} or less, as finer levels are not held"
+        )
+    else:
+        counts_as, why = "pass", f"no regression is shown: {told}, above {plain(gate.alpha)}"
+    reason = f"{outcome.reason}; {why}"
+    return outcome.model_copy(
+        update={"p_adjusted": adjusted, "counts_as": counts_as, "reason": reason}
+    )
+
+
+def _p(value: float) -> str:
+    return f"{value:.2g}"
+
+
+def _all_must_hold(blocking: int) -> str:
+    if blocking == 0:
+        return "no rule blocks"
+    if blocking == 1:
+        return "the one blocking requirement must be shown to hold"
+    return (
+        f"{blocking} blocking requirements must all hold: no correction is needed for false passes; if each passes an "
+        f"acceptable candidate with {percent(POWER_OF_ONE)}, all pass with about "
+        f"{100 * POWER_OF_ONE**blocking:.2g} % if independent, so power multiplies"
+    )
+
+
+def _any_regression(alpha: float, comparisons: int, others: int, finest: float) -> str:
+    rest = f"other blocking requirements, which must hold: {others}"
+    if not comparisons:
+        return f"no blocking comparison with the baseline was tested; {rest}"
+    told = (
+        f"any of {_comparisons(comparisons)} with the baseline blocks where Holm's correction shows a regression: an "
+        f"unchanged candidate fails by them with a chance of {percent(alpha)} at most, and a regression too small to "
+        "be shown passes"
+    )
+    if finest * comparisons > alpha + SLACK:
+        told += (
+            f"; among so many, one alone must reach p {_p(alpha / comparisons)}, but the finest level held is "
+            f"{_p(finest)}: what reaches that stays undecided"
+        )
+    return f"{told}; {rest}" if others else told
+
+
+def _comparisons(count: int) -> str:
+    return f"{count} comparison{'' if count == 1 else 's'}"
