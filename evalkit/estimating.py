@@ -47,13 +47,14 @@ def estimate_tables(
 def _estimates_of(
     table: MetricTable, role: Role, level: float, clusters_N: Codes | None, resampler: Resampler
 ) -> Iterator[Estimate]:
-    members = {slice_: table.members(slice_) for slice_ in table.planned}
-    resampled = {
-        slice_: Resampled(resampler, table.stats_NK[rows], rows) for slice_, rows in members.items()
-    }
+    found_rows = slice_rows(len(table.sample_ids), table.attributes)
+    members = {slice_: found_rows.get(slice_, np.arange(0)) for slice_ in table.planned}
+    stats = {slice_: table.stats_NK[rows] for slice_, rows in members.items()}
+    sets = [(stats[slice_], rows) for slice_, rows in members.items()]
+    resampled = dict(zip(members, Resampled.each(resampler, sets), strict=True))
     for measure in table.measures:
         for slice_, rows in members.items():
-            stats_NK = table.stats_NK[rows]
+            stats_NK = stats[slice_]
             found = estimate(
                 measure,
                 stats_NK,
@@ -61,6 +62,7 @@ def _estimates_of(
                 binary=table.binary,
                 clusters_N=None if clusters_N is None else clusters_N[rows],
                 resampled=resampled[slice_],
+                anytime=table.anytime,
             )
             yield Estimate(
                 model=role,
@@ -76,3 +78,18 @@ def _estimates_of(
                 signature=table.signature,
                 warnings=found.warnings,
             )
+
+
+def slice_rows(n: int, attributes: Mapping[str, Sequence[str]]) -> dict[str | None, Codes]:
+    """Return the rows of each slice (``field=value``), ascending, and all ``n`` rows under None.
+
+    ``attributes`` holds the value of each row, by field.
+    """
+    found: dict[str | None, Codes] = {None: np.arange(n)}
+    for name, values in attributes.items():
+        codes: dict[str, int] = {}
+        code_N = np.array([codes.setdefault(value, len(codes)) for value in values], dtype=np.intp)
+        order_N = np.argsort(code_N, kind="stable")
+        parts = np.split(order_N, np.cumsum(np.bincount(code_N))[:-1]) if n else []
+        found |= {f"{name}={value}": rows for value, rows in zip(codes, parts, strict=True)}
+    return found

@@ -19,7 +19,7 @@ from evalkit.errors import Problem, UsageError
 from evalkit.metrics.base import Array, Measure, Metric
 from evalkit.planning import PlannedSample
 from evalkit.records.exchange import Completion, Failure, Role, Score, Unscored
-from evalkit.records.scorecard import Counts, TaskTally
+from evalkit.records.scorecard import Counts, EarlyStop, TaskTally
 from evalkit.records.suite import TaskSpec
 
 MAX_SLICE_VALUES = 200
@@ -41,7 +41,7 @@ class MetricTable:
     measures: tuple[Measure, ...]
     """What the statistics aggregate to."""
     sample_ids: Sequence[str]
-    """Ids of the N scored samples, in data order."""
+    """Ids of the N scored samples, in the order in which they were scored."""
     stats_NK: Array
     """Their statistics, replicates averaged per sample."""
     binary: bool
@@ -55,7 +55,7 @@ class MetricTable:
     completed: Mapping[str | None, int]
     """Slice → samples every request of which was answered."""
     missing_ids: Sequence[str] = ()
-    """Ids of the planned samples that have no score, in data order."""
+    """Ids of the planned samples that have no score, in the same order."""
     missing_clusters: Sequence[str] | None = None
     """Their clusters."""
     missing_attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -83,7 +83,10 @@ class MetricTable:
 
 
 class TaskScorer:
-    """Scores the samples of one task on one model, in data order."""
+    """Scores the samples of one task on one model, in the order in which they come.
+
+    ``anytime`` says that what is scored decides how many samples will come.
+    """
 
     def __init__(
         self,
@@ -92,8 +95,11 @@ class TaskScorer:
         role: Role,
         dataset: str,
         signature: str,
+        *,
+        anytime: bool = False,
     ) -> None:
         self._task, self._metrics, self._role = task, tuple(metrics), role
+        self._anytime = anytime
         self._dataset, self._signature = dataset, signature
         self._sample_ids: list[str] = []
         self._clusters: list[str] = []
@@ -112,6 +118,12 @@ class TaskScorer:
     def seen(self) -> int:
         """How many samples have been scored or counted as failed."""
         return len(self._sample_ids)
+
+    @property
+    def tokens(self) -> int | None:
+        """Tokens read and written so far; None where the backend does not tell."""
+        read, written = self._tokens["prompt"], self._tokens["completion"]
+        return None if read is None or written is None else read + written
 
     def add(
         self, planned: PlannedSample, outcomes: Sequence[Completion | Failure]
@@ -181,8 +193,11 @@ class TaskScorer:
         row["answers"] = [_answer(outcome) for outcome in outcomes]
         return row
 
-    def tally(self) -> TaskTally:
-        """Return what happened, after the last sample."""
+    def tally(self, early: EarlyStop | None = None, in_full: str = "") -> TaskTally:
+        """Return what happened so far.
+
+        ``early`` tells how the task ended where it could stop early, ``in_full`` why it could not although asked to.
+        """
         planned = self.seen
         worst = min((len(self._scored[m.name]) for m in self._metrics), default=0)
         return TaskTally(
@@ -198,10 +213,12 @@ class TaskScorer:
             prompt_tokens=self._tokens["prompt"],
             completion_tokens=self._tokens["completion"],
             complete=planned > 0 and worst >= self._task.min_coverage * planned,
+            early=early,
+            in_full=in_full,
         )
 
     def tables(self) -> list[MetricTable]:
-        """Return one table per metric, after the last sample."""
+        """Return one table per metric over the samples so far."""
         planned, completed = self._slice_counts()
         tables = []
         for metric in self._metrics:
@@ -217,7 +234,8 @@ class TaskScorer:
                     dataset=self._dataset,
                     measures=metric.measures,
                     sample_ids=[self._sample_ids[i] for i in positions],
-                    stats_NK=stats.reshape(len(positions), len(metric.columns)),
+                    # A copy: the scorer's own array cannot grow while a table looks into it.
+                    stats_NK=stats.reshape(len(positions), len(metric.columns)).copy(),
                     binary=replicates == 1,
                     clusters=[self._clusters[i] for i in positions] if self._task.cluster else None,
                     attributes={
@@ -234,7 +252,7 @@ class TaskScorer:
                         name: [values[i] for i in missing]
                         for name, values in self._attributes.items()
                     },
-                    anytime=self._task.stop == "early",
+                    anytime=self._anytime,
                 )
             )
         return tables

@@ -105,3 +105,8 @@ def test_nothing_scored_is_no_number():
         completed={None: 0, "region=north": 0, "region=south": 0},
     )
     assert {(e.value, e.interval) for e in estimates(empty)} == {(None, None)}
+
+
+def test_a_table_whose_samples_were_looked_at_has_intervals_that_hold_at_any_look():
+    for found in estimates(table(anytime=True)):
+        assert found.interval.method == "betting"

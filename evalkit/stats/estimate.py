@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from evalkit.records.scorecard import Interval
+from evalkit.stats.betting import betting_interval
 from evalkit.stats.intervals import (
     Array,
     Bounds,
@@ -27,6 +28,9 @@ UNIT_BOUNDS: Mapping[str, Bounds] = MappingProxyType(
     {"fraction": (0.0, 1.0), "points": (0.0, 100.0)}
 )
 """Units whose values lie between known ends, so that an interval can be given even where values show no spread."""
+
+STOPPED = "the samples decided how many of them were asked"
+"""Opens the reason why a value of a task that could stop early has no interval."""
 
 
 class Aggregate(Protocol):
@@ -69,6 +73,7 @@ def estimate(
     binary: bool,
     clusters_N: Codes | None = None,
     resampled: Resampled | None = None,
+    anytime: bool = False,
 ) -> Estimated:
     """Return the value of a measure on N samples with the interval its kind asks for.
 
@@ -76,11 +81,16 @@ def estimate(
     both get CR1 with t(C − 1) where ``clusters_N`` (from ``cluster_codes``) are given, and stay within the unit's
     bounds. A corpus measure gets BCa or percentile intervals from ``resampled``, the same statistics under the task's
     resampler, which must be given for it.
+
+    ``anytime`` says that looking at the samples decided how many there are: rates and means within known bounds get an
+    interval by betting, which holds at any look; for everything else there is none, and a warning says so.
     """
     n = len(stats_NK)
     if n == 0:
         return Estimated(None, None, ())
     clusters_N, clusters = real_clusters(clusters_N)
+    if anytime:
+        return _anytime(measure, stats_NK, level, clustered=clusters_N is not None)
     if measure.kind == "corpus":
         assert resampled is not None, "a corpus measure is resampled"
         return _corpus(measure, n, level, clusters, resampled)
@@ -98,6 +108,25 @@ def estimate(
     return Estimated(
         value, interval, warnings_for(measure.kind, n, successes=successes, clusters=clusters)
     )
+
+
+def _anytime(measure: Aggregate, stats_NK: Array, level: float, *, clustered: bool) -> Estimated:
+    if measure.kind == "corpus":
+        value = float(measure.from_sums(stats_NK.sum(axis=0), np.asarray(float(len(stats_NK)))))
+        if not np.isfinite(value):
+            return Estimated(None, None, ())
+        return Estimated(
+            value, None, (f"{STOPPED}, and for a corpus measure no interval holds then",)
+        )
+    values_N = stats_NK[:, measure.column]
+    value, bounds = float(values_N.mean()), bounds_of(measure.unit, values_N)
+    if clustered:
+        return Estimated(value, None, (f"{STOPPED}, and under clusters no interval holds then",))
+    if bounds is None:
+        return Estimated(
+            value, None, (f"{STOPPED}, and without known bounds no interval holds then",)
+        )
+    return Estimated(value, betting_interval(values_N, level, bounds), ())
 
 
 def _corpus(

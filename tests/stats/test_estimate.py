@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from evalkit.metrics.base import corpus, mean, rate, ratio
+from evalkit.stats.betting import betting_interval
 from evalkit.stats.estimate import estimate
 from evalkit.stats.intervals import (
     cluster_codes,
@@ -134,3 +135,38 @@ def test_many_resamples_without_a_value_leave_none_and_say_so():
     result = found(MICRO, stats)
     assert (result.value, result.interval) == (1.0, None)
     assert "of the resamples have no value" in result.warnings[-1]
+
+
+def test_a_rate_of_a_task_that_could_stop_early_gets_a_betting_interval():
+    stats = column([1] * 90 + [0] * 30)
+    result = estimate(RATE, stats, level=0.95, binary=True, anytime=True)
+    assert result.value == 0.75
+    assert result.interval == betting_interval(stats[:, 0], 0.95, (0.0, 1.0))
+    assert result.warnings == ()
+
+
+def test_a_mean_in_points_that_could_stop_early_is_bounded_by_its_unit():
+    points = mean("", column=0, unit="points")
+    result = estimate(points, column([80.0, 55.5, 91.0]), level=0.9, binary=False, anytime=True)
+    assert 0 < result.interval.low < result.value < result.interval.high < 100
+
+
+@pytest.mark.parametrize(
+    ("measure", "clusters", "told"),
+    [
+        (MICRO, None, "for a corpus measure"),
+        (WORDS, None, "without known bounds"),
+        (RATE, np.array([0, 0, 1, 1]), "under clusters"),
+    ],
+)
+def test_what_cannot_be_looked_at_has_a_value_and_no_interval(measure, clusters, told):
+    stats = np.array([[1.0, 1.0], [0.0, 2.0], [1.0, 1.0], [0.0, 4.0]])
+    result = estimate(measure, stats, level=0.95, binary=True, clusters_N=clusters, anytime=True)
+    assert result.value == (0.25 if measure is MICRO else 0.5)
+    assert result.interval is None
+    assert told in result.warnings[0]
+
+
+def test_an_undefined_corpus_measure_of_a_task_that_could_stop_early_has_no_value():
+    result = estimate(MICRO, np.zeros((4, 2)), level=0.95, binary=False, anytime=True)
+    assert (result.value, result.interval) == (None, None)
