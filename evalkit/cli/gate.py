@@ -6,33 +6,43 @@ from pathlib import Path
 
 import click
 
-from evalkit.cli.options import option
+from evalkit.cli.options import CALIBRATION, EXISTING_FILE, FOLDER, option
 
 
 @click.command("gate")
-@click.argument("run", type=click.Path(exists=True, path_type=Path))
-@click.argument(
-    "gates", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
+@click.argument("run")
+@click.argument("gates", nargs=-1, required=True, type=EXISTING_FILE)
 @option("--write", is_flag=True, help="Replace the run's verdict.json with this verdict.")
-def command(run: Path, gates: tuple[Path, ...], *, write: bool) -> int:
-    """Decide on RUN (a run's folder or its scorecard.json) by the rules in GATES.
+@option(
+    "--out",
+    type=FOLDER,
+    default=Path("reports"),
+    show_default=True,
+    help="The folder of runs that a name or an alias is looked up in.",
+)
+@CALIBRATION
+def command(
+    run: str, gates: tuple[Path, ...], out: Path, calibration: Path | None, *, write: bool
+) -> int:
+    """Decide on RUN (a run's folder, its scorecard.json, its name under OUT, or an alias) by the rules in GATES.
 
     \b
     evalkit gate reports/orders-3f9a1c2b0d11 gates/strict.yaml
+    evalkit gate production gates/strict.yaml
 
     Exits with the verdict: 0 passed, 1 failed, 3 the run was incomplete, 4 undecided.
     """
     from evalkit.cli.assemble import load_gates
+    from evalkit.cli.past_runs import decide_again, open_run
     from evalkit.cli.terminal import print_run
-    from evalkit.gates.evaluate import evaluate
-    from evalkit.store.runs import read_scorecard, write_verdict
+    from evalkit.store.calibrations import read_calibration
+    from evalkit.store.runs import write_verdict
 
+    noise = None if calibration is None else read_calibration(calibration)
     specs = load_gates(gates)
-    scorecard = read_scorecard(run)
-    verdict = evaluate(specs, scorecard)
-    folder = run if run.is_dir() else run.parent
+    past = open_run(run, out)
+    verdict = decide_again(specs, past)
     if write:
-        write_verdict(folder, verdict)
-    print_run(scorecard, verdict, folder, quiet=False)
+        write_verdict(past.path, verdict)
+    print_run(past.scorecard, verdict, past.path, quiet=False, calibration=noise)
     return verdict.exit_code

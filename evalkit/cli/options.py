@@ -30,6 +30,15 @@ EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
+CALIBRATION = option(
+    "--calibration",
+    type=EXISTING_FILE,
+    metavar="FILE",
+    help="What 'evalkit calibrate' wrote: say beside each difference what is the engine's noise.",
+)
+"""For commands that show differences."""
+
+
 def parsed_arguments(pairs: tuple[str, ...]) -> dict[str, str]:
     """Return ``key=value`` pairs as a dictionary; a pair without ``=`` is a usage error."""
     parsed = {}

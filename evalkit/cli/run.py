@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import gc
-import signal
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from evalkit.cli.options import EXISTING_FILE, FOLDER, option, parsed_arguments
+from evalkit.cli.options import CALIBRATION, EXISTING_FILE, FOLDER, option, parsed_arguments
+from evalkit.cli.running import loop_factory, terminable
+
+if TYPE_CHECKING:
+    from evalkit.cli.earlier_baseline import EarlierBaseline
+    from evalkit.pipeline import EarlyStopping
+    from evalkit.records.exchange import Role
+    from evalkit.records.verdict import Verdict
+    from evalkit.scoring import MetricTable
 
 
 @click.command("run")
@@ -29,8 +33,9 @@ from evalkit.cli.options import EXISTING_FILE, FOLDER, option, parsed_arguments
 )
 @option(
     "--baseline",
-    metavar="MODEL",
-    help="The model it must not fall behind, written the same way; 'none' runs without one.",
+    metavar="MODEL|RUN|ALIAS",
+    help="The model it must not fall behind, written the same way, or an earlier run of it (a run's folder, an alias "
+    "such as production), which asks nothing; 'none' runs without one.",
 )
 @option(
     "--gate",
@@ -67,6 +72,12 @@ from evalkit.cli.options import EXISTING_FILE, FOLDER, option, parsed_arguments
     help="Run only the first N samples of each task: for trying a suite out.",
 )
 @option(
+    "--allow-undecidable",
+    "allow_undecidable",
+    is_flag=True,
+    help="Run although a blocking rule can never pass or never fail with this many samples (allowed with --limit).",
+)
+@option(
     "--store",
     type=click.Path(dir_okay=False, path_type=Path),
     help="The answer store; runs may share one.  [default: OUT/answers.sqlite]",
@@ -78,6 +89,7 @@ from evalkit.cli.options import EXISTING_FILE, FOLDER, option, parsed_arguments
     show_default=True,
     help="Seconds one request may take.",
 )
+@CALIBRATION
 @option("--quiet", is_flag=True, help="No progress; the verdict alone.")
 def command(suite: Path, out: Path, **flags: Any) -> int:  # noqa: ANN401 - one value per option above
     """Run SUITE on a candidate and a baseline, write a scorecard, and let the gates decide.
@@ -85,6 +97,7 @@ def command(suite: Path, out: Path, **flags: Any) -> int:  # noqa: ANN401 - one 
     \b
     evalkit run suite.yaml
     evalkit run suite.yaml --candidate ./checkpoint-900 --baseline ./released
+    evalkit run suite.yaml --candidate ./checkpoint-900 --baseline production
     evalkit run suite.yaml --candidate http://127.0.0.1:8000 --model-arg revision=2026-11-01
     evalkit run suite.yaml --backend vllm --model-arg max_model_len=4096
 
@@ -92,34 +105,11 @@ def command(suite: Path, out: Path, **flags: Any) -> int:  # noqa: ANN401 - one 
     """
     from evalkit.cli.progress import Display
 
-    with Display(quiet=flags["quiet"]) as display, _terminable():
+    with Display(quiet=flags["quiet"]) as display, terminable():
         run = _Run(suite, out, flags, display)
         code = run.go()
     run.show()
     return code
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end the run as Ctrl-C does: servers stopped, answers kept."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        signal.raise_signal(signal.SIGINT)  # asyncio cancels in good order on this one
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's where it is installed (it saves a tenth of the client's processor time), else asyncio's own."""
-    try:
-        import uvloop
-    except ImportError:  # there is none for Windows
-        return None
-    return uvloop.new_event_loop
 
 
 class _Run:
@@ -127,31 +117,44 @@ class _Run:
 
     def __init__(self, suite: Path, out: Path, flags: Mapping[str, Any], display: Any) -> None:  # noqa: ANN401
         self.suite_path, self.out, self.flags, self.display = suite, out, flags, display
+        self.earlier: EarlierBaseline | None = None
+        """The earlier run that is the baseline; None where a model is, or there is no baseline."""
 
     def go(self) -> int:
         """Run, score, decide, write; return the exit code."""
         from evalkit.cli.assemble import assemble
         from evalkit.cli.circumstances import utc_now
+        from evalkit.cli.scorecards import sealed_scorecard
         from evalkit.executors.local import LocalExecutor
-        from evalkit.gates.evaluate import evaluate
         from evalkit.identity import digest, short
         from evalkit.loaders.file_digests import FileDigests
         from evalkit.pipeline import check_needs, measure
         from evalkit.store.answers import SqliteAnswers
+        from evalkit.store.calibrations import read_calibration
         from evalkit.store.runs import RunFolder
 
-        self.started, clock = utc_now(), time.monotonic()
+        started, clock = utc_now(), time.monotonic()
+        calibration = self.flags["calibration"]  # read first: a wrong file must not cost a run
+        self.noise = None if calibration is None else read_calibration(calibration)
         self.out.mkdir(parents=True, exist_ok=True)
         digest_file = FileDigests(self.out / "file-digests.sqlite")
         self.parts = assemble(self.suite_path, self.flags["gate"], self.flags["limit"], digest_file)
         self.backends = self._open_models(digest_file)
         check_needs(self.parts.tasks, self.backends.values())
+        self._refuse_undecidable()
+        early = self._early()
+        loaded: dict[Role, list[MetricTable]] = {}
+        if self.earlier:
+            loaded["baseline"] = self.earlier.tables()
         models = {role: backend.model for role, backend in self.backends.items()}
         unpinned = not all(model.pinned for model in models.values())
         identity = digest(
             [
                 self.parts.suite.model_dump(mode="json"),
                 {role: m.digest for role, m in models.items()},
+                *([self.earlier.digest] if self.earlier else []),
+                # What is asked depends on the gates where they decide when to stop.
+                *([gate.model_dump(mode="json") for gate in early.gates] if early else []),
             ]
         )
         store_path = self.flags["store"] or self.out / "answers.sqlite"
@@ -170,7 +173,7 @@ class _Run:
             gc.freeze()  # what has been loaded stays: the collector need not look through it again
             with (
                 folder.write_samples() as write_row,
-                asyncio.Runner(loop_factory=_loop_factory()) as runner,
+                asyncio.Runner(loop_factory=loop_factory()) as runner,
             ):
                 road = measure(
                     self.parts.tasks,
@@ -180,16 +183,33 @@ class _Run:
                     store,
                     write_row,
                     lambda role, task: self.display.task(f"{role} {task.name}"),
+                    early=early,
+                    loaded=loaded,
                 )
                 self.measured = runner.run(road)
-            self.seconds = time.monotonic() - clock
-            self.scorecard = self._scorecard(models)
-            self.verdict = evaluate(self.parts.gates, self.scorecard)
+                for row in self.earlier.rows() if self.earlier else ():
+                    write_row(row)
+            folder.write_suite(self.parts.suite)
+            if self.earlier:
+                folder.write_baseline(self.earlier.run.scorecard, self.earlier.suite)
+            self.scorecard = sealed_scorecard(
+                self.parts,
+                self.measured,
+                models,
+                self.backends,
+                self.earlier,
+                samples=folder.samples_digest,
+                started=started,
+                seconds=time.monotonic() - clock,
+            )
+            self.verdict = self._decide()
             folder.write_verdict(self.verdict)
             folder.write_scorecard(self.scorecard)
         return self.verdict.exit_code
 
     def _open_models(self, digest_file: Any) -> dict[Any, Any]:  # noqa: ANN401
+        """Return role → backend, opened for nothing yet; an earlier run as baseline becomes ``earlier``."""
+        from evalkit.cli.earlier_baseline import earlier_baseline
         from evalkit.cli.models import arguments_for, open_model
         from evalkit.errors import UsageError
         from evalkit.loaders.checkpoints import find_checkpoint
@@ -203,6 +223,10 @@ class _Run:
             if model is None or model == "none":
                 continue
             folder = Path.cwd() if named else self.parts.loaded.folder
+            if role == "baseline":
+                self.earlier = earlier_baseline(model, self.out, folder, self.parts.suite)
+                if self.earlier:
+                    continue
             backends[role] = open_model(
                 self.flags["backend"],
                 model,
@@ -215,53 +239,40 @@ class _Run:
             )
         return backends
 
-    def _scorecard(self, models: Mapping[Any, Any]) -> Any:  # noqa: ANN401
-        from evalkit.cli import circumstances as facts
-        from evalkit.compare import compare_tables
-        from evalkit.estimating import estimate_tables
-        from evalkit.identity import digest
-        from evalkit.records.scorecard import Circumstances, ModelRecord, Provenance, Scorecard
+    def _refuse_undecidable(self) -> None:
+        """Refuse, before anything is asked, blocking rules that can never pass or never fail on these samples."""
+        from evalkit.errors import UsageError
+        from evalkit.powering import undecidable
 
-        suite, measured = self.parts.suite, self.measured
-        return Scorecard(
-            provenance=Provenance(
-                suite=suite.suite,
-                suite_version=suite.version,
-                suite_digest=digest(suite.model_dump(mode="json")),
-                models={
-                    role: ModelRecord(
-                        digest=m.digest,
-                        pinned=m.pinned,
-                        files=dict(m.files),
-                        engine=dict(m.engine),
-                    )
-                    for role, m in models.items()
-                },
-                datasets={task.spec.name: task.source.digest for task in self.parts.tasks},
-                seed=suite.seed,
-                versions=facts.versions(),
-            ),
-            estimates=tuple(estimate_tables(measured.tables, suite.seed, suite.confidence)),
-            comparisons=tuple(compare_tables(measured.tables, suite.seed, suite.confidence)),
-            tasks=tuple(measured.tallies),
-            circumstances=Circumstances(
-                started=self.started,
-                finished=facts.utc_now(),
-                command=tuple(sys.argv),
-                git_commit=facts.git_commit(self.parts.loaded.folder),
-                hardware=facts.hardware(),
-                host=facts.host(),
-                asked=measured.asked,
-                reused=measured.reused,
-                seconds=round(self.seconds, 3),
-                names={role: m.name for role, m in models.items()},
-                locations={role: m.location for role, m in models.items()},
-                engine={role: dict(backend.engine()) for role, backend in self.backends.items()},
-            ),
-        ).sealed()
+        if self.flags["allow_undecidable"] or self.flags["limit"] is not None:
+            return
+        told = undecidable(self.parts.tasks, self.parts.gates, self.parts.suite.confidence)
+        if told:
+            advice = "--allow-undecidable runs all the same; 'evalkit power' tells what each rule can detect"
+            raise UsageError("\n".join([*told, advice]))
+
+    def _early(self) -> EarlyStopping | None:
+        """Return by what tasks are ended early; None where none says ``stop: early``."""
+        from evalkit.pipeline import EarlyStopping
+
+        suite = self.parts.suite
+        if all(task.stop == "full" for task in suite.tasks):
+            return None
+        return EarlyStopping(self.parts.gates, suite.seed, suite.confidence)
+
+    def _decide(self) -> Verdict:
+        from evalkit.cli.past_runs import utc_today
+        from evalkit.flips import sample_scores
+        from evalkit.gates.evaluate import evaluate
+
+        scores = partial(sample_scores, self.measured.tables)
+        return evaluate(self.parts.gates, self.scorecard, today=utc_today(), scores=scores)
 
     def show(self) -> None:
         """Print the verdict and where everything lies."""
         from evalkit.cli.terminal import print_run
 
-        print_run(self.scorecard, self.verdict, self.folder.path, quiet=self.flags["quiet"])
+        quiet = self.flags["quiet"]
+        print_run(
+            self.scorecard, self.verdict, self.folder.path, quiet=quiet, calibration=self.noise
+        )

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from evalkit.records.calibration import Calibration
 from evalkit.records.scorecard import Scorecard
 from evalkit.records.verdict import Verdict
+from evalkit.reports.calibration import noise_lines
 from evalkit.reports.terminal import drawing, verdict_line
 
 PLAIN_WIDTH = 140
@@ -20,10 +22,21 @@ def console() -> Console:
     return terminal if terminal.is_terminal else Console(width=PLAIN_WIDTH)
 
 
-def print_run(scorecard: Scorecard, verdict: Verdict, folder: Path, *, quiet: bool) -> None:
-    """Print numbers, rules and verdict, and where the files lie."""
+def print_run(
+    scorecard: Scorecard,
+    verdict: Verdict,
+    folder: Path,
+    *,
+    quiet: bool,
+    calibration: Calibration | None = None,
+) -> None:
+    """Print numbers, rules and verdict, what the engine's noise says of them, and where the files lie."""
     out = console()
     out.print(verdict_line(verdict) if quiet else drawing(scorecard, verdict, out.width))
+    if calibration is not None:
+        out.print()
+        for line in noise_lines(calibration, scorecard, verdict):
+            out.print(line, markup=False, highlight=False)
     facts = scorecard.circumstances
     if not quiet:
         out.print(

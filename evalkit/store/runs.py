@@ -5,9 +5,16 @@
     OUT/<name>/
         .lock            held while a run writes here; free again as soon as its process ends, however it ends
         run.json         written first: when it was started, by which command, and its salt
+        suite.json       what was measured, as the suite file declares it
         samples.jsonl    every sample with its answer and scores
         verdict.json     what the gates answered
         scorecard.json   written last: a folder with a scorecard is a finished run, one without is incomplete
+
+        baseline-suite.json, baseline-scorecard.json
+                         where the baseline's rows come from another run: that run's own files
+
+A finished folder stands alone: from ``samples.jsonl``, whose digest is in the scorecard, and ``suite.json`` every
+number can be computed again.
 
 Every file appears whole or not at all: it is written beside its place, made durable, then renamed. What an earlier
 run left is removed before a new one begins, the verdict first.
@@ -18,6 +25,7 @@ one run alone; it stays the same while the run is incomplete, so that the same c
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import secrets
@@ -27,31 +35,37 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Final, Self, TypeVar
+from typing import IO, Any, Final, Self
 
 import orjson
-from pydantic import ValidationError
 
 from evalkit.errors import Problem, RunError, UsageError
-from evalkit.records.scorecard import Record, Scorecard
+from evalkit.identity import digest
+from evalkit.records.scorecard import Scorecard
+from evalkit.records.suite import SuiteSpec
 from evalkit.records.verdict import Verdict
+from evalkit.store.documents import checked, document, read_json
 from evalkit.store.durable import disk_error, disk_errors, replacing, write_bytes
 
-_SCORECARD: Final = "scorecard.json"
-_VERDICT: Final = "verdict.json"
-_SAMPLES: Final = "samples.jsonl"
+SCORECARD: Final = "scorecard.json"
+VERDICT: Final = "verdict.json"
+SAMPLES: Final = "samples.jsonl"
+SUITE: Final = "suite.json"
 _RUN: Final = "run.json"
+BASELINE: Final = "baseline-"
+"""Before the names of the files that a baseline's run lends."""
 _RESULTS: Final = (
-    _VERDICT,
-    _SCORECARD,
+    VERDICT,
+    SCORECARD,
     "report.html",
     "junit.xml",
     "summary.md",
-    _SAMPLES,
+    SAMPLES,
+    SUITE,
+    BASELINE + SCORECARD,
+    BASELINE + SUITE,
 )
 """What a run leaves, in the order in which it is removed: without a scorecard the rest is known to be incomplete."""
-
-AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 class RunFolder:
@@ -61,6 +75,8 @@ class RunFolder:
         """Begin a run in a folder whose lock is held; use ``create``."""
         self.path = path
         """The folder."""
+        self.samples_digest = ""
+        """SHA-256 of ``samples.jsonl``, once it is written."""
         self._lock = lock
         self.salt = self._kept_salt() or secrets.token_hex(16)
         """Random, and the same again when an incomplete run is resumed."""
@@ -69,7 +85,7 @@ class RunFolder:
             "command": list(command),
             "salt": self.salt,
         }
-        write_bytes(path / _RUN, _document(state))
+        write_bytes(path / _RUN, document(state))
         with disk_errors(path):
             for name in _RESULTS:
                 (path / name).unlink(missing_ok=True)
@@ -93,7 +109,7 @@ class RunFolder:
             path = out / (name if number == 1 else f"{name}-{number}")
             lock = _locked(path)
             try:
-                if not (fresh_if_finished and (path / _SCORECARD).exists()):
+                if not (fresh_if_finished and (path / SCORECARD).exists()):
                     return cls(path, lock, sys.argv if command is None else command)
             except BaseException:
                 lock.close()
@@ -104,7 +120,7 @@ class RunFolder:
     def _kept_salt(self) -> str | None:
         """Return the salt of the incomplete run in this folder; None where there is none."""
         file = self.path / _RUN
-        if (self.path / _SCORECARD).exists() or not file.exists():
+        if (self.path / SCORECARD).exists() or not file.exists():
             return None
         try:
             with disk_errors(file):
@@ -121,17 +137,29 @@ class RunFolder:
 
         Rows keep the order of their keys; numbers are the shortest that read back the same.
         """
-        path = self.path / _SAMPLES
+        path, sha256 = self.path / SAMPLES, hashlib.sha256()
         with replacing(path) as file:
 
             def write(row: Mapping[str, Any]) -> None:
                 line = _line(row)
+                sha256.update(line)
                 try:
                     file.write(line)
                 except OSError as error:
                     raise disk_error(path, error) from error
 
             yield write
+        self.samples_digest = sha256.hexdigest()
+
+    def write_suite(self, suite: SuiteSpec) -> None:
+        """Write ``suite.json``."""
+        write_bytes(self.path / SUITE, document(suite.model_dump(mode="json")))
+
+    def write_baseline(self, scorecard: Scorecard, suite: SuiteSpec) -> None:
+        """Write what another run says of the baseline's rows, so that this folder stands alone."""
+        write_bytes(self.path / f"{BASELINE}{SUITE}", document(suite.model_dump(mode="json")))
+        card = document(scorecard.model_dump(mode="json"))
+        write_bytes(self.path / f"{BASELINE}{SCORECARD}", card)
 
     def write_verdict(self, verdict: Verdict) -> None:
         """Write ``verdict.json``."""
@@ -140,7 +168,7 @@ class RunFolder:
     def write_scorecard(self, scorecard: Scorecard) -> None:
         """Write ``scorecard.json``, last of all: from now on the run is finished. The scorecard must be sealed."""
         assert scorecard.digest == scorecard.computed_digest(), "the scorecard is not sealed"
-        write_bytes(self.path / _SCORECARD, _document(scorecard.model_dump(mode="json")))
+        write_bytes(self.path / SCORECARD, document(scorecard.model_dump(mode="json")))
 
     def write_text(self, name: str, text: str) -> None:
         """Write a report as UTF-8 under a plain file name."""
@@ -166,7 +194,7 @@ class RunFolder:
 
 def write_verdict(folder: Path, verdict: Verdict) -> None:
     """Write ``verdict.json`` into a run's folder. Raises RunError when the disk refuses."""
-    write_bytes(folder / _VERDICT, _document(verdict.model_dump(mode="json")))
+    write_bytes(folder / VERDICT, document(verdict.model_dump(mode="json")))
 
 
 def read_scorecard(path: Path) -> Scorecard:
@@ -174,57 +202,63 @@ def read_scorecard(path: Path) -> Scorecard:
 
     Raises UsageError when there is none, when it is no scorecard, or when it was changed after it was written.
     """
-    file = path / _SCORECARD if path.is_dir() else path
-    scorecard = _read(file, Scorecard)
+    file = path / SCORECARD if path.is_dir() else path
+    scorecard = checked(file, _content(file), Scorecard)
     if scorecard.digest != scorecard.computed_digest():
         message = "the scorecard was changed after it was written"
         raise UsageError([Problem(str(file), None, "digest", message)])
     return scorecard
 
 
+def is_run(folder: Path) -> bool:
+    """Tell whether a run was begun in this folder."""
+    return (folder / _RUN).is_file() or (folder / SCORECARD).is_file()
+
+
+def read_suite(path: Path, scorecard: Scorecard) -> SuiteSpec:
+    """Return the suite that ``scorecard`` was measured by, from a run's folder or file.
+
+    Raises UsageError when it is not there or was changed after it was written.
+    """
+    file = path / SUITE if path.is_dir() else path
+    content = _content(file)
+    if digest(content) != scorecard.provenance.suite_digest:
+        message = "this is not the suite of the scorecard: it was changed after it was written"
+        raise UsageError([Problem(str(file), None, "", message)])
+    return checked(file, content, SuiteSpec)
+
+
+def read_lent_baseline(folder: Path, scorecard: Scorecard) -> tuple[Scorecard, SuiteSpec] | None:
+    """Return scorecard and suite of the run that the baseline's rows come from; None where they were measured here.
+
+    Raises UsageError when they are not there or were changed after they were written.
+    """
+    if not scorecard.baseline_run:
+        return None
+    file = folder / f"{BASELINE}{SCORECARD}"
+    lent = read_scorecard(file)
+    if lent.digest != scorecard.baseline_run:
+        message = "this is not the scorecard of the run that lent the baseline"
+        raise UsageError([Problem(str(file), None, "digest", message)])
+    return lent, read_suite(folder / f"{BASELINE}{SUITE}", lent)
+
+
 def read_verdict(path: Path) -> Verdict:
     """Return the verdict in a run's folder or file. Raises UsageError when there is none or it is no verdict."""
-    return _read(path / _VERDICT if path.is_dir() else path, Verdict)
+    file = path / VERDICT if path.is_dir() else path
+    return checked(file, _content(file), Verdict)
 
 
-def _read(file: Path, record: type[AnyRecord]) -> AnyRecord:
-    def wrong(message: str, key: str = "", line: int | None = None, allowed: str = "") -> Problem:
-        return Problem(str(file), line, key, message, allowed)
-
-    try:
-        content = json.loads(file.read_bytes(), parse_constant=_refuse)
-    except FileNotFoundError:
-        message = "there is no such file: this is no run's folder"
-        if (file.parent / _RUN).exists() and not (file.parent / _SCORECARD).exists():
-            message = "there is no such file yet: the run is not finished; its command resumes it"
-        raise UsageError([wrong(message)]) from None
-    except OSError as error:
-        message = f"{file} cannot be read: {error.strerror}"
-        raise RunError(message, "check its permissions") from error
-    except json.JSONDecodeError as error:
-        raise UsageError([wrong(f"not JSON: {error.msg}", line=error.lineno)]) from error
-    except ValueError as error:  # not UTF-8, or NaN
-        raise UsageError([wrong(f"not JSON: {error}")]) from error
-    written = content.get("format") if isinstance(content, dict) else None
-    known = record.model_fields["format"].default
-    if isinstance(written, int) and written > known:
-        message = f"format {written} was written by a newer evalkit; update evalkit to read it"
-        raise UsageError([wrong(message, "format", allowed=str(known))])
-    try:
-        return record.model_validate(content)
-    except ValidationError as error:
-        raise UsageError(
-            [wrong(each["msg"], _key_path(each["loc"])) for each in error.errors()]
-        ) from error
+def _content(file: Path) -> Any:  # noqa: ANN401 - any JSON value
+    return read_json(file, _why_absent(file.parent))
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number")
-
-
-def _key_path(place: Sequence[str | int]) -> str:
-    """Return ``tasks[0].counts`` for ``("tasks", 0, "counts")``."""
-    return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place).removeprefix(".")
+def _why_absent(folder: Path) -> str:
+    if (folder / SCORECARD).exists():
+        return "there is no such file: the run did not write it, or somebody removed it"
+    if (folder / _RUN).exists():
+        return "there is no such file yet: the run is not finished; its command resumes it"
+    return "there is no such file: this is no run's folder"
 
 
 def _line(row: Mapping[str, Any]) -> bytes:
@@ -232,13 +266,6 @@ def _line(row: Mapping[str, Any]) -> bytes:
         return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
     except orjson.JSONEncodeError:  # a lone surrogate in a model's answer: escape it
         return json.dumps(row, allow_nan=False, separators=(",", ":")).encode() + b"\n"
-
-
-def _document(value: Mapping[str, Any]) -> bytes:
-    try:
-        return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    except orjson.JSONEncodeError:
-        return json.dumps(value, allow_nan=False, indent=2).encode() + b"\n"
 
 
 def _locked(path: Path) -> IO[str]:

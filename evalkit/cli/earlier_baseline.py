@@ -1,0 +1,90 @@
+"""A baseline that is an earlier run: its candidate's rows, statistics and tallies, as this run's baseline's.
+
+Nothing is asked for it, and its rows are copied, so that the new run's folder stands alone: what it was compared with
+can be read and computed again when the earlier run has gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalkit.cli.past_runs import PastRun, open_baseline
+from evalkit.errors import UsageError
+from evalkit.records.scorecard import ModelRecord, TaskTally
+from evalkit.records.suite import SuiteSpec
+from evalkit.scoring import MetricTable
+
+
+@dataclass(frozen=True)
+class EarlierBaseline:
+    """An earlier run under the name that the user gave."""
+
+    name: str
+    """Alias or folder, as it was written."""
+    run: PastRun
+    """The run; its candidate is the baseline."""
+    tasks: Collection[str]
+    """The tasks of the new run; what the earlier run has beside them is left out."""
+
+    @property
+    def digest(self) -> str:
+        """What the baseline's numbers come from: the digest of the earlier scorecard."""
+        return self.run.scorecard.digest
+
+    @property
+    def suite(self) -> SuiteSpec:
+        """What the earlier run measured."""
+        assert self.run.suite is not None, "a run with samples has its suite"
+        return self.run.suite
+
+    @property
+    def model(self) -> ModelRecord:
+        """The model as it was measured then."""
+        return self.run.scorecard.provenance.models["candidate"]
+
+    @property
+    def engine(self) -> dict[str, Any]:
+        """What its engine reported then."""
+        return dict(self.run.scorecard.circumstances.engine.get("candidate", {}))
+
+    def tables(self) -> list[MetricTable]:
+        """Return the statistics. Raises UsageError where the run's samples are absent or were changed."""
+        held = self.run.tables().get("candidate", [])
+        return [table for table in held if table.task in self.tasks]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows of ``samples.jsonl`` as the baseline's."""
+        for row in self.run.rows():
+            if row["model"] == "candidate" and row["task"] in self.tasks:
+                yield {**row, "model": "baseline"}
+
+    def tallies(self) -> list[TaskTally]:
+        """Return what happened when it was measured, as the baseline's."""
+        return [
+            tally.model_copy(update={"model": "baseline"})
+            for tally in self.run.scorecard.tasks
+            if tally.model == "candidate" and tally.task in self.tasks
+        ]
+
+
+def earlier_baseline(
+    name: str, out: Path, beside: Path, suite: SuiteSpec
+) -> EarlierBaseline | None:
+    """Return the earlier run that a baseline's name means; None where it means a model.
+
+    Raises UsageError where the run cannot be read, or has none of the suite's tasks.
+    """
+    run = open_baseline(name, out, beside)
+    if run is None:
+        return None
+    tasks = {task.name for task in suite.tasks}
+    measured = {tally.task for tally in run.scorecard.tasks if tally.model == "candidate"}
+    if not tasks & measured:
+        raise UsageError(
+            f"baseline {name!r}: the run {run.path} has none of this suite's tasks; "
+            f"it has {', '.join(sorted(measured)) or 'no task at all'}"
+        )
+    return EarlierBaseline(name, run, tasks)
