@@ -18,7 +18,6 @@ import random
 import shutil
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,8 @@ import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = "bench"
@@ -160,8 +161,8 @@ def programs(folder: Path, url: str, concurrency: int, *, lm_eval: bool) -> dict
 
 def report(name: str, runs: list[Measured], count: int, bare: list[Measured]) -> None:
     """Print one program's figures, and its rate against the bare loop round by round."""
-    wall, cpu = (statistics.median(getattr(r, f) for r in runs) for f in ("wall_s", "cpu_s"))
-    ratio = statistics.median(b.wall_s / r.wall_s for b, r in zip(bare, runs, strict=False))
+    wall, cpu = (float(np.median([getattr(r, f) for r in runs])) for f in ("wall_s", "cpu_s"))
+    ratio = float(np.median([b.wall_s / r.wall_s for b, r in zip(bare, runs, strict=False)]))
     print(
         f"{name:<22} {count / wall:>9,.0f} requests/s  {wall:>7.2f} s wall  {cpu:>7.2f} s processor  "
         f"{1000 * cpu / count:>6.3f} ms processor/request  rate ÷ bare loop: {ratio:.2f}"
