@@ -17,9 +17,15 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "validate": ("evalkit.cli.validate", "Check suite and gate files; needs no model."),
     "run": ("evalkit.cli.run", "Run a suite, write its scorecard, let the gates decide."),
     "power": ("evalkit.cli.power", "Tell what each rule can detect, before GPU time is spent."),
-    "calibrate": ("evalkit.cli.calibrate", "Run a model against itself: noise floor, false alarms."),
+    "calibrate": (
+        "evalkit.cli.calibrate",
+        "Run a model against itself: noise floor, false alarms.",
+    ),
     "gate": ("evalkit.cli.gate", "Decide again on a finished run, without a model."),
-    "compare": ("evalkit.cli.compare", "Put two runs side by side, with every sample that flipped."),
+    "compare": (
+        "evalkit.cli.compare",
+        "Put two runs side by side, with every sample that flipped.",
+    ),
     "promote": ("evalkit.cli.promote", "Name a run's model as a baseline, such as production."),
     "backtest": ("evalkit.cli.backtest", "Show what gates would have decided on past runs."),
     "list": ("evalkit.cli.list_parts", "List metrics, conditions and backends with examples."),

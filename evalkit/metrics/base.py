@@ -70,9 +70,10 @@ def _mean_of(column: int) -> FromSums:
 
 
 def ratio(numerator: Array, denominator: Array) -> Array:
-    """Return ``numerator / denominator``, NaN where the denominator is 0."""
+    """Return ``numerator / denominator``, NaN where the denominator is 0; infinite beyond the largest float."""
     quotient = np.full(np.broadcast_shapes(np.shape(numerator), np.shape(denominator)), np.nan)
-    np.divide(numerator, denominator, out=quotient, where=np.asarray(denominator) != 0)
+    with np.errstate(over="ignore"):
+        np.divide(numerator, denominator, out=quotient, where=np.asarray(denominator) != 0)
     return quotient
 
 

@@ -72,8 +72,8 @@ class TaskPlanner:
                 fields=row,
                 targets=targets,
                 choices=choices,
-                attributes={field: _attribute(row, field) for field in self.task.slices},
-                cluster=None if self.task.cluster is None else _attribute(row, self.task.cluster),
+                attributes={field: attribute_of(row, field) for field in self.task.slices},
+                cluster=None if self.task.cluster is None else attribute_of(row, self.task.cluster),
             )
             yield PlannedSample(sample, requests, width, problem)
 
@@ -112,7 +112,7 @@ class TaskPlanner:
         return identifier
 
 
-def _attribute(row: Row, field: str) -> str:
+def attribute_of(row: Row, field: str) -> str:
     value = row.get(field)
     if value is None or value == "":
         return MISSING

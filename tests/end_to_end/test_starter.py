@@ -10,6 +10,8 @@ import sys
 import pytest
 from commands import environment, evalkit, only_run, scorecard
 
+from evalkit.cli.main import COMMANDS
+
 
 @pytest.fixture(scope="module")
 def starter(tmp_path_factory):
@@ -168,9 +170,7 @@ def test_help_and_validate_import_nothing_heavy(starter):
         assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(
-    "command", ["run", "validate", "gate", "init", "list", "doctor", "schema", "completion"]
-)
+@pytest.mark.parametrize("command", list(COMMANDS))
 def test_every_command_has_a_help_that_teaches(starter, command):
     done = evalkit(command, "--help", cwd=starter)
     assert done.code == 0

@@ -138,7 +138,7 @@ WRONG_WAIVERS = [
     ("rule: valid, expires: '1798675200'", "expires", f'found the text "1798675200"; {A_DATE}'),
     ("rule: valid, expires: 20261231", "expires", f"found 20261231; {A_DATE}"),
     ("rule: valid, expires: null", "expires", f"found nothing; {A_DATE}"),
-    ("rule: valid", "expires", "the key is missing; allowed: The last day on which it holds"),
+    ("rule: valid", "expires", "the key is missing; allowed: The last day on which it holds, such as 2026-12-31"),
     ("rule: valid, slice: region=eu, expires: 2026-12-31", "slice",
         "the rule matches no slice: its estimate is 't/m'; allowed: no slice: the waiver covers all that the rule "
         "matches"),

@@ -1,0 +1,108 @@
+"""A baseline is promoted, candidates are judged against it on a real vLLM server: fail, inconclusive and pass."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from commands import evalkit
+
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
+
+SUITE = """\
+suite: people
+version: 1
+tasks:
+  - name: decide
+    dataset: {{path: {data}/applicants.jsonl}}
+    prompt: "Applicant: {{{{ text }}}}\\nApprove:"
+    target: "{{{{ target }}}}"
+    decoding: {{max_tokens: 4, temperature: 0, stop: ["\\n"]}}
+    slices: [group]
+    metrics: [exact_match]
+    stop: {stop}
+"""
+GATE = """\
+gate: people
+rules:
+  - {{id: accurate, estimate: decide/exact_match, require: at_least, value: 0.8}}
+  - {{id: no-worse, estimate: decide/exact_match, require: no_worse_than, margin: {margin}}}
+"""
+FLOOR = """\
+gate: floor
+rules: [{id: accurate, estimate: decide/exact_match, require: at_least, value: 0.8}]
+"""
+
+
+@pytest.fixture(scope="module")
+def work(root, tmp_path_factory):
+    """A folder with suites and gates, in which the released model has been run and promoted."""
+    folder = tmp_path_factory.mktemp("people")
+    data = root / "suites/quickstart/data"
+    for stop in ("full", "early"):
+        (folder / f"{stop}.yaml").write_text(SUITE.format(data=data, stop=stop))
+    for margin in ("0.002", "0.02"):
+        (folder / f"margin-{margin}.yaml").write_text(GATE.format(margin=margin))
+    (folder / "floor.yaml").write_text(FLOOR)
+    released = root / "suites/quickstart/models/baseline"
+    done = evalkit(
+        *("run", "full.yaml", "--candidate", released, "--gate", "floor.yaml", "--backend", "vllm"),
+        cwd=folder,
+        timeout=600,
+    )
+    assert done.code == 0, done.out + done.err
+    (run,) = [path for path in (folder / "reports").iterdir() if path.is_dir()]
+    done = evalkit("promote", run.name, "--as", "production", cwd=folder)
+    assert done.code == 0, done.err
+    return folder
+
+
+def judged(work, model, gate, suite="full.yaml"):
+    """Judge a checkpoint against production; return what was printed and the verdict."""
+    store = work / "reports/answers.sqlite"
+    done = evalkit(
+        *("run", suite, "--candidate", model, "--baseline", "production", "--gate", gate),
+        *("--backend", "vllm", "--out", "reports", "--store", store, "--allow-undecidable"),
+        cwd=work,
+        timeout=600,
+    )
+    runs = sorted((work / "reports").glob("*/verdict.json"), key=lambda p: p.stat().st_mtime)
+    return done, json.loads(runs[-1].read_text())
+
+
+def reason(verdict, rule):
+    return next(o["reason"] for o in verdict["outcomes"] if o["rule"] == rule)
+
+
+def test_a_worse_candidate_fails_with_code_1(work, root):
+    done, verdict = judged(work, root / "suites/quickstart/models/candidate", "margin-0.02.yaml")
+    assert done.code == 1, done.out + done.err
+    assert verdict["status"] == "fail"
+    assert "wholly below −0.02" in reason(verdict, "no-worse")
+
+
+def test_an_equal_candidate_and_a_narrow_margin_are_inconclusive_with_code_4(work, root):
+    done, verdict = judged(work, root / "suites/quickstart/models/baseline", "margin-0.002.yaml")
+    assert done.code == 4, done.out + done.err
+    assert "needs about" in reason(verdict, "no-worse")
+    assert "you have 800" in reason(verdict, "no-worse")
+
+
+def test_an_equal_candidate_and_a_wider_margin_pass_with_code_0(work, root):
+    done, verdict = judged(work, root / "suites/quickstart/models/baseline", "margin-0.02.yaml")
+    assert done.code == 0, done.out + done.err
+    assert verdict["status"] == "pass"
+
+
+def test_a_task_that_may_stop_early_fails_a_worse_candidate_on_fewer_samples(work, root):
+    model = root / "suites/quickstart/models/candidate"
+    done, _ = judged(work, model, "margin-0.02.yaml", suite="early.yaml")
+    assert done.code == 1, done.out + done.err
+    cards = sorted((work / "reports").glob("*/scorecard.json"), key=lambda p: p.stat().st_mtime)
+    (tally,) = [
+        t
+        for t in json.loads(cards[-1].read_text())["tasks"]
+        if t["model"] == "candidate" and t["task"] == "decide"
+    ]
+    assert tally["early"]["decided"]
+    assert tally["early"]["drawn"] < tally["early"]["available"] == 800
