@@ -113,6 +113,7 @@ class TaskPlanner:
 
 
 def attribute_of(row: Row, field: str) -> str:
+    """Return a row's value of a slice or cluster field as text; ``MISSING`` where it has none."""
     value = row.get(field)
     if value is None or value == "":
         return MISSING
