@@ -46,63 +46,60 @@ def work(root, tmp_path_factory):
     (folder / "floor.yaml").write_text(FLOOR)
     released = root / "suites/quickstart/models/baseline"
     done = evalkit(
-        *("run", "full.yaml", "--candidate", released, "--gate", "floor.yaml", "--backend", "vllm"),
-        cwd=folder,
+        *("run", folder / "full.yaml", "--candidate", released, "--gate", folder / "floor.yaml"),
+        *("--backend", "vllm", "--out", folder / "reports"),
+        cwd=root,
         timeout=600,
     )
     assert done.code == 0, done.out + done.err
     (run,) = [path for path in (folder / "reports").iterdir() if path.is_dir()]
-    done = evalkit("promote", run.name, "--as", "production", cwd=folder)
+    done = evalkit("promote", run.name, "--as", "production", "--out", run.parent, cwd=root)
     assert done.code == 0, done.err
     return folder
 
 
-def judged(work, model, gate, suite="full.yaml"):
-    """Judge a checkpoint against production; return what was printed and the verdict."""
-    store = work / "reports/answers.sqlite"
+def judged(work, root, model, gate, suite="full.yaml"):
+    """Judge a checkpoint against production; return the finished command and the new run's folder."""
     done = evalkit(
-        *("run", suite, "--candidate", model, "--baseline", "production", "--gate", gate),
-        *("--backend", "vllm", "--out", "reports", "--store", store, "--allow-undecidable"),
-        cwd=work,
+        *("run", work / suite, "--candidate", root / "suites/quickstart/models" / model),
+        *("--baseline", "production", "--gate", work / gate, "--backend", "vllm"),
+        *("--out", work / "reports", "--allow-undecidable"),
+        cwd=root,
         timeout=600,
     )
-    runs = sorted((work / "reports").glob("*/verdict.json"), key=lambda p: p.stat().st_mtime)
-    return done, json.loads(runs[-1].read_text())
+    cards = sorted((work / "reports").glob("*/scorecard.json"), key=lambda p: p.stat().st_mtime)
+    assert done.code != 2, done.err
+    return done, cards[-1].parent
 
 
-def reason(verdict, rule):
+def reason(run, rule):
+    verdict = json.loads((run / "verdict.json").read_text())
     return next(o["reason"] for o in verdict["outcomes"] if o["rule"] == rule)
 
 
 def test_a_worse_candidate_fails_with_code_1(work, root):
-    done, verdict = judged(work, root / "suites/quickstart/models/candidate", "margin-0.02.yaml")
+    done, run = judged(work, root, "candidate", "margin-0.02.yaml")
     assert done.code == 1, done.out + done.err
-    assert verdict["status"] == "fail"
-    assert "wholly below −0.02" in reason(verdict, "no-worse")
+    assert "wholly below −0.02" in reason(run, "no-worse")
 
 
 def test_an_equal_candidate_and_a_narrow_margin_are_inconclusive_with_code_4(work, root):
-    done, verdict = judged(work, root / "suites/quickstart/models/baseline", "margin-0.002.yaml")
+    done, run = judged(work, root, "baseline", "margin-0.002.yaml")
     assert done.code == 4, done.out + done.err
-    assert "needs about" in reason(verdict, "no-worse")
-    assert "you have 800" in reason(verdict, "no-worse")
+    assert "needs about" in reason(run, "no-worse")
+    assert "you have 800" in reason(run, "no-worse")
 
 
 def test_an_equal_candidate_and_a_wider_margin_pass_with_code_0(work, root):
-    done, verdict = judged(work, root / "suites/quickstart/models/baseline", "margin-0.02.yaml")
+    done, run = judged(work, root, "baseline", "margin-0.02.yaml")
     assert done.code == 0, done.out + done.err
-    assert verdict["status"] == "pass"
+    assert "wholly above −0.02" in reason(run, "no-worse")
 
 
 def test_a_task_that_may_stop_early_fails_a_worse_candidate_on_fewer_samples(work, root):
-    model = root / "suites/quickstart/models/candidate"
-    done, _ = judged(work, model, "margin-0.02.yaml", suite="early.yaml")
+    done, run = judged(work, root, "candidate", "margin-0.02.yaml", suite="early.yaml")
     assert done.code == 1, done.out + done.err
-    cards = sorted((work / "reports").glob("*/scorecard.json"), key=lambda p: p.stat().st_mtime)
-    (tally,) = [
-        t
-        for t in json.loads(cards[-1].read_text())["tasks"]
-        if t["model"] == "candidate" and t["task"] == "decide"
-    ]
-    assert tally["early"]["decided"]
-    assert tally["early"]["drawn"] < tally["early"]["available"] == 800
+    tallies = json.loads((run / "scorecard.json").read_text())["tasks"]
+    (early,) = [tally["early"] for tally in tallies if tally["model"] == "candidate"]
+    assert early["decided"]
+    assert early["drawn"] < early["available"] == 800
