@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.compare import compare_tables
-from evalkit.estimating import estimate_tables
+from evalkit.estimating import estimate_tables, slice_rows
 from evalkit.flips import sample_scores
 from evalkit.gates.evaluate import evaluate
 from evalkit.identity import canonical_json, digest, digest_bytes
@@ -165,6 +165,7 @@ def noise_floors(
     of_each = iter(zip(*estimates, strict=True))
     for tables in zip(*(each.tables for each in repetitions), strict=True):
         places, count = _places(tables)
+        members = [slice_rows(len(table.sample_ids), table.attributes) for table in tables]
         for measure in tables[0].measures:
             scores_RN = np.full((len(tables), count), np.nan)
             for scores_N, table, rows in zip(scores_RN, tables, places, strict=True):
@@ -172,8 +173,8 @@ def noise_floors(
                     scores_N[rows] = table.stats_NK[:, measure.column]
             for slice_ in tables[0].planned:
                 inside_N = np.zeros(count, dtype=bool)
-                for table, rows in zip(tables, places, strict=True):
-                    inside_N[rows[table.members(slice_)]] = True
+                for rows, of_slice in zip(places, members, strict=True):
+                    inside_N[rows[of_slice.get(slice_, np.arange(0))]] = True
                 held = next(of_each)
                 assert held[0].slice == slice_, "estimates come measure by measure, slice by slice"
                 yield _noise_floor(held, scores_RN[:, inside_N])

@@ -1,7 +1,7 @@
-"""Plan → collect → score → compare: the road a suite takes, over ports.
+"""Plan → collect → score: the road a suite takes, over ports.
 
-Samples stream. At most ``WINDOW`` samples are kept between planning and scoring: answers arrive in any order, samples
-leave in data order, so a resumed run writes the same bytes as one that was never interrupted.
+Samples stream from planning through the collector (``collecting``) to scoring, and leave in data order, so a resumed
+run writes the same bytes as one that was never interrupted.
 
 Stopping early. The candidate's samples of a task that may stop early (``gates.stopping``) are planned in full, held in
 memory, and asked in an order drawn from the suite's seed, the task's name and their ids. They leave in that order, and
@@ -12,13 +12,11 @@ the store and do not count. Since looks need the baseline's answers, it goes fir
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
+from evalkit.collecting import Collector
 from evalkit.errors import UsageError
 from evalkit.estimating import ROLES
 from evalkit.gates.stopping import Draw, why_not_sequential
@@ -26,20 +24,10 @@ from evalkit.identity import derived_seed, digest, short
 from evalkit.metrics.base import Metric
 from evalkit.planning import PlannedSample, Row, TaskPlanner, needs_of
 from evalkit.ports import AnswerStore, Backend, Executor, Progress, SampleSource
-from evalkit.records.exchange import Completion, Failure, Model, Request, Role
+from evalkit.records.exchange import Completion, Failure, Model, Role
 from evalkit.records.scorecard import EarlyStop, TaskTally
 from evalkit.records.suite import GateSpec, TaskSpec
 from evalkit.scoring import MetricTable, TaskScorer
-
-CHUNK = 256
-"""Samples planned and looked up in the answer store at a time."""
-WINDOW = 8192
-"""Most samples that wait for an answer of an earlier one."""
-SETTLE_S = 0.02
-"""Time between two rounds in which what has come in is made durable and scored. While a round lasts, answers gather
-on the connections and are then read together, which costs far less than one by one."""
-
-Outcome = Completion | Failure
 
 
 @dataclass(frozen=True)
@@ -148,9 +136,15 @@ async def measure(
             for task in tasks:
                 drawn = early if role == "candidate" and task.spec.name in stopping else None
                 run = _TaskRun(
-                    task, role, models[role], write_row, progress(role, task.spec), drawn, measured
+                    task,
+                    role,
+                    models[role],
+                    write_row,
+                    progress(role, task.spec),
+                    drawn,
+                    measured.tables.get("baseline", ()),
                 )
-                collector = _Collector(run.planned, store, run.finish)
+                collector = Collector(run.planned, store, run.finish)
                 await collector.run(executor, backend)
                 measured.asked += collector.asked
                 measured.reused += collector.reused
@@ -174,9 +168,9 @@ class _TaskRun:
         write_row: Callable[[dict[str, Any]], None],
         view: Progress,
         early: EarlyStopping | None,
-        measured: Measured,
+        baseline: Sequence[MetricTable],
     ) -> None:
-        """``early`` is given where the task may stop early, by ``measured``'s tables of the baseline."""
+        """``early`` is given where the task may stop early; looks at it read the ``baseline``'s tables."""
         self.scorer = TaskScorer(
             task.spec,
             task.metrics,
@@ -191,7 +185,6 @@ class _TaskRun:
         self._write_row, self._view = write_row, view
         self._draw: Draw | None = None
         if early is not None:
-            baseline = measured.tables.get("baseline", ())
             self._draw = Draw(
                 self.planned,
                 task.spec,
@@ -203,7 +196,7 @@ class _TaskRun:
             )
             self.planned, self._total = iter(self._draw.samples), len(self._draw.samples)
 
-    def finish(self, planned: PlannedSample, outcomes: Sequence[Outcome]) -> bool:
+    def finish(self, planned: PlannedSample, outcomes: Sequence[Completion | Failure]) -> bool:
         """Score a sample; return whether it is the last that counts."""
         self._write_row(self.scorer.add(planned, outcomes))
         self._view.advance(self.scorer.seen, self._total, self.scorer.failed)
@@ -212,109 +205,3 @@ class _TaskRun:
     def early_stop(self) -> EarlyStop | None:
         """Return how the task ended; None where it could not stop early."""
         return None if self._draw is None else self._draw.ended(self.scorer)
-
-
-class _Collector:
-    """Gets the answers of planned samples, from the store or by asking, and lets samples go in order.
-
-    ``finish`` takes each sample with its outcomes and returns whether it is the last that is wanted.
-    """
-
-    def __init__(
-        self,
-        planned: Iterator[PlannedSample],
-        store: AnswerStore,
-        finish: Callable[[PlannedSample, Sequence[Outcome]], bool],
-    ) -> None:
-        self._planned, self._store, self._finish = planned, store, finish
-        self._waiting: deque[PlannedSample] = deque()
-        self._outcomes: dict[str, Outcome | None] = {}
-        """Request id → its outcome, None while it is being asked."""
-        self._users: dict[str, int] = {}
-        """Request id → how many waiting samples still need its outcome."""
-        self._room = asyncio.Event()
-        self._over = False
-        self.asked = 0
-        self.reused = 0
-
-    async def run(self, executor: Executor, backend: Backend) -> None:
-        """Ask for everything that is missing. Raises what the executor, the store or the data set raises."""
-        settler = asyncio.create_task(self._settle_often())
-        sender = asyncio.create_task(executor.run(backend, self._missing(), self._deliver))
-        try:
-            await asyncio.wait((settler, sender), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (settler, sender):
-                task.cancel()
-            results = await asyncio.gather(sender, settler, return_exceptions=True)
-            self._store.flush()
-        for result in results:
-            if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
-                raise result
-        self._release()
-        assert self._over or not self._waiting, (
-            "the executor returned before every request was delivered"
-        )
-
-    async def _settle_often(self) -> None:
-        while not self._over:  # its end ends the sender's work
-            await asyncio.sleep(SETTLE_S)
-            self._store.flush()
-            self._release()
-
-    async def _missing(self) -> AsyncIterator[Request | None]:
-        while not self._over and (chunk := list(islice(self._planned, CHUNK))):
-            while len(self._waiting) >= WINDOW:
-                self._room.clear()
-                yield None
-                await self._room.wait()
-            missing = self._take(chunk)
-            self._release()  # what is stored may end the task, and then nothing need be asked
-            for request in missing:
-                if self._over:
-                    return
-                self.asked += 1
-                yield request
-            await asyncio.sleep(0)  # a fully cached run must still let progress and signals through
-
-    def _take(self, chunk: list[PlannedSample]) -> list[Request]:
-        """Queue a chunk; return its requests that nobody has answered or is asking."""
-        fresh: dict[str, Request] = {}
-        total = 0
-        for planned in chunk:
-            self._waiting.append(planned)
-            total += len(planned.requests)
-            for request in planned.requests:
-                self._users[request.id] = self._users.get(request.id, 0) + 1
-                if request.id not in self._outcomes:
-                    fresh[request.id] = request
-        for identifier, completion in self._store.get(list(fresh)).items():
-            self._outcomes[identifier] = completion
-            del fresh[identifier]
-        for identifier in fresh:
-            self._outcomes[identifier] = None
-        self.reused += total - len(fresh)
-        return list(fresh.values())
-
-    def _deliver(self, outcome: Outcome) -> None:
-        if isinstance(outcome, Completion):
-            self._store.put(outcome)
-        self._outcomes[outcome.request_id] = outcome
-
-    def _release(self) -> None:
-        """Finish samples from the head of the queue as long as all their answers are there."""
-        while self._waiting and not self._over:
-            head = self._waiting[0]
-            outcomes = []
-            for request in head.requests:
-                outcome = self._outcomes[request.id]
-                if outcome is None:
-                    return
-                outcomes.append(outcome)
-            self._waiting.popleft()
-            for request in head.requests:
-                self._users[request.id] -= 1
-                if not self._users[request.id]:
-                    del self._users[request.id], self._outcomes[request.id]
-            self._over = self._finish(head, outcomes)
-        self._room.set()

@@ -17,7 +17,7 @@ import numpy as np
 
 from evalkit.errors import Problem, UsageError
 from evalkit.metrics.base import Array, Measure, Metric
-from evalkit.planning import PlannedSample
+from evalkit.planning import PlannedSample, replicates_of
 from evalkit.records.exchange import Completion, Failure, Role, Score, Unscored
 from evalkit.records.scorecard import Counts, EarlyStop, TaskTally
 from evalkit.records.suite import TaskSpec
@@ -62,13 +62,6 @@ class MetricTable:
     """Slice field → value of each of them."""
     anytime: bool = False
     """Whether looking at the samples decided how many were asked (``stop: early``): intervals must hold at any look."""
-
-    def members(self, slice_: str | None) -> np.ndarray[Any, np.dtype[np.intp]] | slice:
-        """Return the positions of a slice's scored samples."""
-        if slice_ is None:
-            return slice(None)
-        name, _, value = slice_.partition("=")
-        return np.flatnonzero(np.asarray(self.attributes[name], dtype=object) == value)
 
     def counts(self, slice_: str | None, scored: int) -> Counts:
         """Return what became of a slice's planned samples."""
@@ -225,7 +218,6 @@ class TaskScorer:
             positions = np.frombuffer(self._scored[metric.name], dtype=np.int64)
             stats = np.frombuffer(self._stats[metric.name], dtype=np.float64)
             missing = np.setdiff1d(np.arange(self.seen), positions, assume_unique=True)
-            replicates = getattr(getattr(self._task, "decoding", None), "replicates", 1)
             tables.append(
                 MetricTable(
                     task=self._task.name,
@@ -236,7 +228,7 @@ class TaskScorer:
                     sample_ids=[self._sample_ids[i] for i in positions],
                     # A copy: the scorer's own array cannot grow while a table looks into it.
                     stats_NK=stats.reshape(len(positions), len(metric.columns)).copy(),
-                    binary=replicates == 1,
+                    binary=replicates_of(self._task) == 1,
                     clusters=[self._clusters[i] for i in positions] if self._task.cluster else None,
                     attributes={
                         name: [values[i] for i in positions]
@@ -262,23 +254,20 @@ class TaskScorer:
         completed: dict[str | None, int] = {None: sum(self._done)}
         for name, values in self._attributes.items():
             names = Counter(values)
-            if len(names) > MAX_SLICE_VALUES:
-                raise UsageError(
-                    [
-                        Problem(
-                            self._task.name,
-                            None,
-                            f"slices.{name}",
-                            f"the field has {len(names)} values",
-                            f"at most {MAX_SLICE_VALUES}; is it an identifier?",
-                        )
-                    ]
-                )
+            refuse_identifier(self._task.name, name, len(names))
             done = Counter(value for value, ok in zip(values, self._done, strict=True) if ok)
             for value in sorted(names):
                 planned[f"{name}={value}"] = names[value]
                 completed[f"{name}={value}"] = done[value]
         return planned, completed
+
+
+def refuse_identifier(task: str, field: str, values: int) -> None:
+    """Raise UsageError where a task is sliced by a field with so many values that it is no slice."""
+    if values > MAX_SLICE_VALUES:
+        found = f"the field has {values} values"
+        allowed = f"at most {MAX_SLICE_VALUES}; is it an identifier?"
+        raise UsageError([Problem(task, None, f"slices.{field}", found, allowed)])
 
 
 def _failure(

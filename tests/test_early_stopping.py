@@ -255,8 +255,9 @@ def test_the_drawn_samples_keep_the_ids_that_data_order_gave_them():
     rows = [{"text": f"question {i}"} for i in range(200)]
     backends = {"candidate": Grader(wrong=0.1), "baseline": Grader(wrong=0.1)}
     _, written = run([task(rows)], backends, [gate({**NO_WORSE, "options": {"margin": 0.3}})])
-    told = {row["id"]: row["prompt"] for row in written if row["model"] == "candidate"}
-    assert all(prompt == f"question {identifier}" for identifier, prompt in told.items())
+    drawn = [row for row in written if row["model"] == "candidate"]
+    assert len(drawn) >= 30
+    assert [row["prompt"] for row in drawn] == [f"question {row['id']}" for row in drawn]
 
 
 def test_a_resumed_run_stops_at_the_same_sample_with_the_same_scorecard():

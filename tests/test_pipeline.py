@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from evalkit import pipeline
+from evalkit import collecting
 from evalkit.errors import Fault, RunError, UsageError
 from evalkit.executors.local import LocalExecutor
 from evalkit.metrics.base import Metric, mean
@@ -157,7 +157,7 @@ def test_equal_questions_are_asked_once():
 
 @pytest.mark.parametrize("batch_size", [1, 32])
 def test_one_slow_answer_holds_back_at_most_a_window(monkeypatch, batch_size):
-    monkeypatch.setattr(pipeline, "WINDOW", 512)
+    monkeypatch.setattr(collecting, "WINDOW", 512)
     planned = 0
 
     class Counted(Rows):
@@ -178,11 +178,11 @@ def test_one_slow_answer_holds_back_at_most_a_window(monkeypatch, batch_size):
     backend = FirstIsSlow(batch_size=batch_size)
     _, rows = run([task], backend)
     assert len(rows) == 5000
-    assert backend.planned_while_waiting <= 512 + pipeline.CHUNK
+    assert backend.planned_while_waiting <= 512 + collecting.CHUNK
 
 
 def test_a_full_window_of_stored_answers_behind_a_part_of_a_batch_does_not_hang(monkeypatch):
-    monkeypatch.setattr(pipeline, "WINDOW", 512)
+    monkeypatch.setattr(collecting, "WINDOW", 512)
     store = Memory()
     task = parts([{"text": str(i)} for i in range(3000)])
     run([task], Echo(), store)
@@ -251,7 +251,7 @@ def test_slices_count_what_was_planned_and_what_was_completed():
     table = measured.tables["candidate"][0]
     assert table.planned == {None: 3, "r=n": 2, "r=s": 1}
     assert table.completed == {None: 2, "r=n": 1, "r=s": 1}
-    assert table.stats_NK[table.members("r=s")].tolist() == [[1.0]]
+    assert table.attributes == {"r": ["n", "s"]}
 
 
 def test_a_slice_with_too_many_values_is_refused():

@@ -15,10 +15,12 @@ from scipy import stats
 from statsmodels.stats.power import tt_solve_power
 
 from evalkit import registry
+from evalkit.errors import UsageError
 from evalkit.gates.conditions import Condition, Decision, Evidence, NoOptions
+from evalkit.gates.evaluate import condition_of
 from evalkit.metrics.base import corpus, mean, rate, ratio
-from evalkit.powering import Assumptions, power_of, targets_of, undecidable
-from evalkit.powering.answers import ask_of, condition_of
+from evalkit.powering import Assumptions, estimands_of, power_of, undecidable
+from evalkit.powering.answers import ask_of
 from evalkit.powering.hypothetical import outcomes_of
 from evalkit.powering.spreads import spread_of
 from evalkit.records.scorecard import Comparison, Counts, Estimate
@@ -100,9 +102,9 @@ NO_WORSE = {"estimate": "extract/em", "require": "no_worse_than", "margin": 0.05
 
 
 def told(tasks, gates, past=None, power=0.8, **assumed):
-    targets = list(targets_of(tasks, gates))
+    estimands = list(estimands_of(tasks, gates))
     assumptions = Assumptions(**assumed)
-    return power_of(gates, targets, assumptions, past or {}, power=power, level=0.95)
+    return power_of(gates, estimands, assumptions, past or {}, power=power, level=0.95)
 
 
 def one(n, rule, past=None, **assumed):
@@ -115,7 +117,7 @@ def one(n, rule, past=None, **assumed):
 
 def test_every_measure_is_expanded_over_the_slices_that_the_data_hold():
     held = task(8, slices=("group",))
-    names = {t.name: t.samples for t in targets_of([held], [])}
+    names = {t.name: t.samples for t in estimands_of([held], [])}
     assert names["extract/em"] == 8
     assert names["extract/em.f1@group=a"] == 6
     assert names["extract/em@group=b"] == 2
@@ -125,14 +127,14 @@ def test_every_measure_is_expanded_over_the_slices_that_the_data_hold():
 def test_a_data_set_of_known_size_without_slices_is_not_read():
     held = task(8)
     held.source.total = 8
-    assert {t.samples for t in targets_of([held], [])} == {8}
+    assert {t.samples for t in estimands_of([held], [])} == {8}
     assert held.source.reads == 0
 
 
 def test_a_sample_without_the_field_is_in_the_slice_of_the_missing():
     held = task(3, slices=("group",))
     del held.source.held[0]["group"]
-    assert "extract/em@group=(missing)" in {t.name for t in targets_of([held], [])}
+    assert "extract/em@group=(missing)" in {t.name for t in estimands_of([held], [])}
 
 
 # Power against closed forms and simulation
@@ -207,13 +209,13 @@ def test_equivalence_passes_between_two_differences_and_fails_outside():
 @settings(max_examples=10, deadline=None)
 @given(st.integers(40, 300), st.floats(0.02, 0.2), st.floats(0.01, 0.1), st.floats(-0.1, 0.1))
 def test_a_wider_margin_never_lowers_the_chance_of_passing(n, discordance, margin, effect):
-    target = next(iter(targets_of([task(n)], [])))
-    spread = spread_of(target, Assumptions(discordance=discordance), {})
+    estimand = next(iter(estimands_of([task(n)], [])))
+    spread = spread_of(estimand, Assumptions(discordance=discordance), {})
 
     def passes(margin: float) -> float:
         (rule,) = gate({**NO_WORSE, "margin": margin}).rules
         ask = ask_of(rule, condition_of(rule), None)
-        held = outcomes_of(target, spread, n, ask, "comparison", 0.95)
+        held = outcomes_of(estimand, spread, n, ask, "comparison", 0.95)
         return held.chances(effect).get("pass", 0.0)
 
     assert passes(margin) <= passes(1.5 * margin) + 2e-3
@@ -323,6 +325,43 @@ def test_a_condition_that_breaks_is_unknown_and_no_ground_to_refuse(monkeypatch)
     rule = {"estimate": "extract/em", "require": "breaks"}
     assert "ZeroDivisionError" in one(50, rule).unknown
     assert undecidable([task(50)], [gate(rule)], 0.95) == []
+
+
+def test_before_a_run_only_data_sets_that_a_blocking_rule_names_are_read():
+    named, other, warned = (task(12) for _ in range(3))
+    other.spec = other.spec.model_copy(update={"name": "other"})
+    warned.spec = warned.spec.model_copy(update={"name": "warned"})
+    held = gate(NO_WORSE, {**NO_WORSE, "estimate": "warned/em", "severity": "warn"})
+    undecidable([named, other, warned], [held], 0.95)
+    assert [t.source.reads for t in (named, other, warned)] == [1, 0, 0]
+
+
+def test_a_family_is_counted_once_however_many_rules_it_has(monkeypatch):
+    asked = 0
+
+    class Counts(Breaks):
+        def decide(self, evidence):
+            nonlocal asked
+            asked += 1
+            return Decision("pass", "so be it", p_broken=0.0)
+
+    known = {**parts("condition"), "counts": Part("condition", "counts", "", "", Counts)}
+    monkeypatch.setitem(registry._parts, "condition", known)
+
+    def asked_for(rules):
+        nonlocal asked
+        asked = 0
+        rule = {"estimate": "extract/em", "require": "counts"}
+        undecidable([task(20)], [gate(*[rule] * rules, family="any_regression")], 0.95)
+        return asked
+
+    assert asked_for(6) == 6 * asked_for(1)
+
+
+def test_a_slice_that_is_an_identifier_is_refused_before_the_run():
+    held = [task(201, slices=("id",))]
+    with pytest.raises(UsageError, match="201 values"):
+        undecidable(held, [gate(NO_WORSE)], 0.95)
 
 
 def test_a_pattern_that_the_data_do_not_hold_can_never_pass():
@@ -493,3 +532,9 @@ def test_at_80_columns_every_rule_has_its_chance_in_one_line():
     (first,) = (line for line in lines if line.strip().startswith("extract/em "))
     assert f"{100 * report.rules[0].passes_unchanged:.0f} %" in first
     assert any("extract/em.words" in line and "?" in line for line in lines)
+
+
+def test_without_a_baseline_rules_that_compare_with_it_are_not_refused():
+    held = gate(NO_WORSE)
+    assert undecidable([task(12)], [held], 0.95)
+    assert undecidable([task(12)], [held], 0.95, has_baseline=False) == []

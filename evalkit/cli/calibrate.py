@@ -112,7 +112,7 @@ def _print(calibration: Any, file: Path, *, quiet: bool) -> int:  # noqa: ANN401
         for sentence in sentences(calibration):
             out.print(sentence, markup=False, highlight=False)
     else:
-        out.print(calibration_drawing(calibration))
+        out.print(calibration_drawing(calibration, out.width))
     out.print(f"\ncalibration: {file}", soft_wrap=True, highlight=False, markup=False)
     return 3 if calibration.incomplete else 0
 
@@ -137,9 +137,10 @@ class _Calibrating:
         from evalkit.pipeline import check_needs
         from evalkit.store.answers import SqliteAnswers
         from evalkit.store.calibrations import kept_salt, write_calibration
+        from evalkit.store.durable import make_folder
 
         self.started, self.clock = utc_now(), time.monotonic()
-        self.out.mkdir(parents=True, exist_ok=True)
+        make_folder(self.out)
         digest_file = FileDigests(self.out / "file-digests.sqlite")
         self.parts = assemble(self.suite_path, self.flags["gate"], self.flags["limit"], digest_file)
         today = utc_today()

@@ -107,7 +107,7 @@ def command(
     screen = console()
     screen.print(comparison_drawing(compared, screen.width), highlight=False)
     for hint in _hints(candidate.tables, metric):
-        screen.print(hint, style="dim", markup=False, highlight=False)
+        screen.print(f"\n{hint}", style="dim", markup=False, highlight=False)
     if json_file is not None:
         write_bytes(json_file, compared.model_dump_json(indent=2).encode() + b"\n")
         screen.print(f"everything: {json_file}", soft_wrap=True, markup=False, highlight=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -90,8 +91,14 @@ def evalkit() -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command line and exit with its code."""
-    sys.exit(run(argv))
+    """Run the command line and exit with its code; Python's own, 1, would read as a verdict."""
+    try:
+        code = run(argv)
+    except Exception:
+        traceback.print_exc()
+        told = "please report it with the lines above; nothing was decided"
+        code = _complain("this is a defect of evalkit or of a plug-in", told, 3)
+    sys.exit(code)
 
 
 def run(argv: list[str] | None = None) -> int:
@@ -100,9 +107,6 @@ def run(argv: list[str] | None = None) -> int:
         result: Any = evalkit.main(args=argv, prog_name="evalkit", standalone_mode=False)
     except UsageError as error:
         return _complain(_count(error), error, 2)
-    except RunError as error:
-        advice = f"\n{error.advice}" if error.advice else ""
-        return _complain("evalkit could not complete this", f"{error}{advice}", 3)
     except click.ClickException as error:
         error.show()
         return 2
@@ -111,7 +115,17 @@ def run(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader has gone; saying so would fail as well
         return 3
+    except (RunError, OSError) as error:
+        return _complain("evalkit could not complete this", _told(error), 3)
     return result if isinstance(result, int) else 0
+
+
+def _told(error: RunError | OSError) -> str:
+    """Return an error with its advice; of one that no edge has translated, the file and what the system says."""
+    if isinstance(error, RunError):
+        return f"{error}\n{error.advice}" if error.advice else str(error)
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
 
 
 def _count(error: UsageError) -> str:

@@ -18,7 +18,8 @@ class Option(click.Option):
         kwargs.setdefault("show_envvar", True)
         super().__init__(*args, **kwargs)
         if self.envvar is None:
-            self.envvar = f"EVALKIT_{(self.name or '').upper()}"
+            flag = max(self.opts, key=len)  # --repetitions rather than -k
+            self.envvar = f"EVALKIT_{flag.lstrip('-').replace('-', '_').upper()}"
 
 
 def option(*names: str, **settings: Any) -> Callable[[F], F]:  # noqa: ANN401 - click's own settings

@@ -154,11 +154,20 @@ def open_run(name: str | Path, out: Path) -> PastRun:
     """
     found = find_run(str(name), out)
     if found is None:
-        known = [*aliases(out), *(path.name for path in runs_under(out))]
-        close = nearest(Path(name).name, known)
+        close = nearest_run(name, out)
         hint = f"; did you mean {close!r}?" if close else ""
+        if Path(name).is_dir():
+            raise UsageError(
+                f"{str(name)!r} is a folder, but no run's: no run was begun in it{hint}"
+            )
         raise UsageError(f"no run {str(name)!r}, here, under {out} or as an alias{hint}")
     return found
+
+
+def nearest_run(name: str | Path, out: Path) -> str:
+    """Return the alias, or the run's folder under ``out``, with the name nearest to this one; empty for none."""
+    known = [*aliases(out), *(path.name for path in runs_under(out))]
+    return nearest(Path(name).name, known)
 
 
 def open_baseline(name: str, out: Path, beside: Path) -> PastRun | None:
@@ -218,7 +227,10 @@ def _promoted(alias: str, out: Path) -> PastRun:
     promotion = known[alias]
     path = out / promotion.run
     if not is_run(path):
-        raise UsageError(f"alias {alias!r} names the run {path}, which is not there any more")
+        raise UsageError(
+            f"alias {alias!r} names the run {path}, which is not there any more; put it back, or promote another run "
+            f"as {alias}"
+        )
     run = PastRun(path, read_scorecard(path))
     if run.scorecard.digest != promotion.scorecard:
         raise UsageError(

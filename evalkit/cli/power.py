@@ -87,11 +87,12 @@ def command(
     """
     from evalkit.cli.assemble import assemble
     from evalkit.cli.terminal import console
-    from evalkit.errors import RunError
+    from evalkit.errors import UsageError
     from evalkit.gates.evaluate import evidence_by_name
     from evalkit.identity import digest_bytes
-    from evalkit.powering import power_of, targets_of
+    from evalkit.powering import estimands_of, power_of
     from evalkit.reports.power import power_drawing
+    from evalkit.store.durable import write_bytes
 
     assumed = _assumptions(assume)
     parts = assemble(suite, gates, limit, lambda file: digest_bytes(str(file).encode()))
@@ -99,14 +100,21 @@ def command(
         raise click.UsageError(
             "there is no gate: name one after SUITE, or under 'gates:' in the suite"
         )
+    estimands = list(estimands_of(parts.tasks, parts.gates))
     past = {}
     if run is not None:
         from evalkit.cli.past_runs import open_run
 
-        past = evidence_by_name(open_run(run, out).scorecard)
+        scorecard = open_run(run, out).scorecard
+        past = evidence_by_name(scorecard)
+        if not any(estimand.name in past for estimand in estimands):
+            raise UsageError(
+                f"--from {run}: that run, of suite {scorecard.provenance.suite!r}, has none of the numbers that these "
+                "gates look at; name a run of this suite"
+            )
     report = power_of(
         parts.gates,
-        list(targets_of(parts.tasks, parts.gates)),
+        estimands,
         assumed,
         past,
         power=wanted,
@@ -115,10 +123,7 @@ def command(
     printer = console()
     printer.print(power_drawing(report, printer.width))
     if json_file is not None:
-        try:
-            json_file.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise RunError(f"{json_file} cannot be written: {error}") from error
+        write_bytes(json_file, report.model_dump_json(indent=2).encode() + b"\n")
     undecidable = any(
         row.severity == "block" and (row.cannot_pass or row.cannot_fail) for row in report.rules
     )

@@ -14,8 +14,12 @@ from evalkit.cli.options import FOLDER, option
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
     from evalkit.store.aliases import Promotion
+
+SCORECARD_DIGITS = 12
+"""Of a digest; enough to tell two apart."""
 
 
 @click.command("promote")
@@ -62,12 +66,16 @@ def _promote(name: str, alias: str, out: Path, note: str, *, anyway: bool) -> No
 
     check_alias(alias)
     run = open_run(name, out)
+    next(
+        run.rows(), None
+    )  # a baseline is compared sample by sample: without its samples it serves nobody
     verdict = run.verdict
     passed = verdict is not None and verdict.status == "pass"
     if not passed and not anyway:
         told = verdict.reason if verdict else "no gate has decided on it"
         raise UsageError(
-            f"{run.path} did not pass: {told}; --anyway promotes it and says so in the history"
+            f"{run.path} did not pass: {told}; --anyway promotes it, as for the model that ships today, and says so in "
+            "the history"
         )
     append_promotion(
         out,
@@ -102,22 +110,50 @@ def _show(out: Path) -> None:
     if not history:
         click.echo(f"nothing was promoted under {out} yet")
         return
-    console().print(_table("Aliases", list(aliases(out).values())))
-    console().print(_table("History, oldest first", history))
+    console().print(_aliases(aliases(out).values(), out))
+    console().print(_history(history))
 
 
-def _table(title: str, promotions: Iterable[Promotion]) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+def _aliases(promotions: Iterable[Promotion], out: Path) -> Table:
+    """Return what each alias means now, and whether its run is there."""
+    from evalkit.store.runs import is_run
 
-    from evalkit.identity import short
+    table = _table("Aliases")
+    for column in ("alias", "run", "scorecard"):
+        table.add_column(column, overflow="fold")
+    for one in promotions:
+        gone = "" if is_run(out / one.run) else "  (not there any more)"
+        table.add_row(*_texts(one.alias, f"{one.run}{gone}", one.scorecard[:SCORECARD_DIGITS]))
+    return table
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("alias", "run", "scorecard", "verdict", "when", "by", "note"):
+
+def _history(promotions: Iterable[Promotion]) -> Table:
+    table = _table("History, oldest first")
+    table.add_column("when (UTC)", no_wrap=True)
+    for column in ("alias", "run", "verdict, by, note"):
         table.add_column(column, overflow="fold")
     for one in promotions:
         verdict = f"{one.status or 'none'}{', promoted anyway' if one.anyway else ''}"
-        cells = (one.alias, one.run, short(one.scorecard), verdict, one.time, one.by, one.note)
-        table.add_row(*map(Text, cells))
+        told = ", ".join(filter(None, (verdict, one.by, one.note)))
+        table.add_row(*_texts(one.time[:16].replace("T", " "), one.alias, one.run, told))
     return table
+
+
+def _table(title: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    return Table(
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+
+
+def _texts(*cells: str) -> Iterable[Text]:
+    """Return cells as they are: what a user wrote is no markup."""
+    from rich.text import Text
+
+    return map(Text, cells)

@@ -131,12 +131,13 @@ class _Run:
         from evalkit.pipeline import check_needs, measure
         from evalkit.store.answers import SqliteAnswers
         from evalkit.store.calibrations import read_calibration
+        from evalkit.store.durable import make_folder
         from evalkit.store.runs import RunFolder
 
         started, clock = utc_now(), time.monotonic()
         calibration = self.flags["calibration"]  # read first: a wrong file must not cost a run
         self.noise = None if calibration is None else read_calibration(calibration)
-        self.out.mkdir(parents=True, exist_ok=True)
+        make_folder(self.out)
         digest_file = FileDigests(self.out / "file-digests.sqlite")
         self.parts = assemble(self.suite_path, self.flags["gate"], self.flags["limit"], digest_file)
         self.backends = self._open_models(digest_file)
@@ -211,6 +212,7 @@ class _Run:
         """Return role → backend, opened for nothing yet; an earlier run as baseline becomes ``earlier``."""
         from evalkit.cli.earlier_baseline import earlier_baseline
         from evalkit.cli.models import arguments_for, open_model
+        from evalkit.cli.past_runs import nearest_run
         from evalkit.errors import UsageError
         from evalkit.loaders.checkpoints import find_checkpoint
 
@@ -227,12 +229,18 @@ class _Run:
                 self.earlier = earlier_baseline(model, self.out, folder, self.parts.suite)
                 if self.earlier:
                     continue
-            backends[role] = open_model(
-                self.flags["backend"],
-                model,
-                arguments_for(role, given),
-                partial(find_checkpoint, folder=folder, digest_file=digest_file),
-            )
+            try:
+                backends[role] = open_model(
+                    self.flags["backend"],
+                    model,
+                    arguments_for(role, given),
+                    partial(find_checkpoint, folder=folder, digest_file=digest_file),
+                )
+            except UsageError as error:
+                close = nearest_run(model, self.out) if role == "baseline" else ""
+                if error.problems or not close:
+                    raise
+                raise UsageError(f"{error}; as an earlier run, did you mean {close!r}?") from error
         if "candidate" not in backends:
             raise UsageError(
                 "no candidate: name one with --candidate or under 'models:' in the suite"
@@ -246,7 +254,12 @@ class _Run:
 
         if self.flags["allow_undecidable"] or self.flags["limit"] is not None:
             return
-        told = undecidable(self.parts.tasks, self.parts.gates, self.parts.suite.confidence)
+        told = undecidable(
+            self.parts.tasks,
+            self.parts.gates,
+            self.parts.suite.confidence,
+            has_baseline="baseline" in self.backends or self.earlier is not None,
+        )
         if told:
             advice = "--allow-undecidable runs all the same; 'evalkit power' tells what each rule can detect"
             raise UsageError("\n".join([*told, advice]))

@@ -40,7 +40,7 @@ def print_run(
     facts = scorecard.circumstances
     if not quiet:
         out.print(
-            f"\n{facts.asked:,} requests asked, {facts.reused:,} answered from the store, "
+            f"\nrun: {facts.asked:,} requests asked, {facts.reused:,} answered from the store, "
             f"{facts.seconds:.1f} s",
             style="dim",
         )

@@ -53,7 +53,7 @@ def _check(path: Path, rows: int) -> str:
         from evalkit.loaders.gates import load_gate
 
         gate = load_gate(path)
-        return f"{path}: gate {gate.gate!r}, {len(gate.rules)} rules: ok"
+        return f"{path}: gate {gate.gate!r}, {_count(len(gate.rules), 'rule')}: ok"
     return _check_suite(path, rows)
 
 
@@ -72,6 +72,7 @@ def _check_suite(path: Path, rows: int) -> str:
     for task in loaded.spec.tasks if rows else ():
         try:
             parts = task_parts(task, loaded.folder, lambda file: digest_bytes(str(file).encode()))
+            before = checked
             for planned in islice(
                 TaskPlanner(task, nobody, parts.examples).plan(parts.source.rows()), rows
             ):
@@ -80,6 +81,9 @@ def _check_suite(path: Path, rows: int) -> str:
                     problems.append(
                         Problem(str(path), None, f"task {task.name!r}", planned.problem)
                     )
+            if checked == before:
+                empty = "the data set holds no sample: nothing can be measured"
+                problems.append(Problem(str(path), None, f"task {task.name!r}", empty))
         except UsageError as error:
             problems += error.problems or [
                 Problem(str(path), None, f"task {task.name!r}", str(error))
@@ -88,6 +92,10 @@ def _check_suite(path: Path, rows: int) -> str:
         raise UsageError(problems)
     names = ", ".join(gate.gate for gate in gates) or "none"
     return (
-        f"{path}: suite {loaded.spec.suite!r}, {len(loaded.spec.tasks)} tasks, gates: {names}, "
+        f"{path}: suite {loaded.spec.suite!r}, {_count(len(loaded.spec.tasks), 'task')}, gates: {names}, "
         f"{checked} rows rendered: ok"
     )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 
-from evalkit.estimating import full_name
+from evalkit.estimating import full_name, slice_rows
 from evalkit.flips.scores import same_definition
 from evalkit.metrics.base import Array, Measure
 from evalkit.records.scorecard import Better, Comparison, Interval, Record
@@ -132,7 +132,8 @@ def flip_ledger(
     compared = {held.slice: held for held in comparisons if (held.task, held.metric) == name}
     pairs = _Pairs.of(candidate, baseline, measure)
     asked = [s for s in candidate.planned if s and (field is None or s.startswith(f"{field}="))]
-    members = {slice_: pairs.members(slice_) for slice_ in asked}
+    found = pairs.slice_rows()
+    members = {slice_: found.get(slice_, np.arange(0)) for slice_ in asked}
     members = dict(sorted(members.items(), key=lambda m: (fsum(pairs.gain_N[m[1]]), m[0])))
     every_N = np.arange(len(pairs.ids), dtype=np.intp)
     whole = pairs.flips(every_N, compared[None], threshold)
@@ -197,11 +198,13 @@ class _Pairs:
         """Whether each score is 0 or 1."""
         return self.measure.kind == "rate" and self.candidate.binary and self.baseline.binary
 
-    def members(self, slice_: str) -> Codes:
-        """Return the positions of a slice's pairs."""
-        inside = np.zeros(len(self.candidate.sample_ids), dtype=bool)
-        inside[self.candidate.members(slice_)] = True
-        return np.flatnonzero(inside[self.rows_candidate_N])
+    def slice_rows(self) -> dict[str | None, Codes]:
+        """Return the positions of each slice's pairs."""
+        attributes = {
+            name: [values[row] for row in self.rows_candidate_N]
+            for name, values in self.candidate.attributes.items()
+        }
+        return slice_rows(len(self.ids), attributes)
 
     def flips(self, rows_M: Codes, compared: Comparison, threshold: float) -> SliceFlips:
         """Return the counts of the pairs at these positions beside their comparison."""

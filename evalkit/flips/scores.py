@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from evalkit.estimating import full_name
 from evalkit.metrics.base import Measure
 from evalkit.records.exchange import Role
+from evalkit.records.scorecard import estimate_name
 from evalkit.scoring import MetricTable
 
 Scores = Mapping[str, tuple[float | None, float | None]]
@@ -33,7 +34,7 @@ def sample_scores(tables: Mapping[Role, Sequence[MetricTable]], name: str) -> Sc
 
 def measure_name(table: MetricTable, measure: Measure) -> str:
     """Return ``task/metric[.measure]``."""
-    return f"{table.task}/{full_name(table.metric, measure.name)}"
+    return estimate_name(table.task, full_name(table.metric, measure.name), None)
 
 
 _Named = tuple[MetricTable, Measure, str | None]

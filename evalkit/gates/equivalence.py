@@ -132,4 +132,5 @@ class Recovers(AgainstBaseline):
             value=ratio(of_difference.value),
             interval=held.model_copy(update=ends),
             limit=ratio(of_difference.limit),
+            broken_at=None if of_difference.broken_at is None else ratio(of_difference.broken_at),
         )

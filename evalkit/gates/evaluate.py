@@ -127,6 +127,26 @@ def matching(pattern: str, names: Iterable[str]) -> list[str]:
     return [name for name in names if matches(name)]
 
 
+def may_match_slice(slice_pattern: str, field: str) -> bool:
+    """Return whether what a pattern says behind the ``@`` matches ``field=value`` for some value.
+
+    After a ``*`` anything may follow, so what stands before the first one decides.
+
+    >>> [may_match_slice(pattern, "region") for pattern in ("region=eu", "reg*", "*=eu", "product=*")]
+    [True, True, True, False]
+    """
+    head, star, _ = slice_pattern.partition("*")
+    begun = f"{field}="
+    return head.startswith(begun) or (star == "*" and begun.startswith(head))
+
+
+def condition_of(rule: RuleSpec, **changed: float) -> Condition:
+    """Return a rule's condition, with some of its options changed."""
+    make = find("condition", rule.require).make
+    condition: Condition = make(make.Options.model_validate({**rule.options, **changed}))
+    return condition
+
+
 def _expression(pattern: str) -> re.Pattern[str]:
     return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
 
@@ -135,8 +155,7 @@ def _outcomes(
     gate: GateSpec, rule: RuleSpec, held: Mapping[str, Evidence]
 ) -> Iterator[tuple[Outcome, float]]:
     """Yield a rule's outcomes, each with the least p-value that could have been read for it."""
-    make = find("condition", rule.require).make
-    condition: Condition = make(make.Options.model_validate(rule.options))
+    condition = condition_of(rule)
     readable = {
         name: evidence
         for name, evidence in held.items()

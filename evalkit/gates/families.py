@@ -95,7 +95,8 @@ def _decided(
     if adjusted <= gate.alpha + SLACK:
         counts_as, why = "fail", f"a regression is shown: {told}, not above {plain(gate.alpha)}"
     elif at_best <= gate.alpha + SLACK:
-        counts_as = next(rule.on_inconclusive for rule in gate.rules if rule.id == outcome.rule)
+        undecided = next(rule.on_inconclusive for rule in gate.rules if rule.id == outcome.rule)
+        counts_as = "fail" if undecided == "fail" else "inconclusive"
         why = (
             f"whether that is a regression stays open: {told} or less, as finer levels are not held"
         )

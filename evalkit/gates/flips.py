@@ -48,6 +48,17 @@ def _cannot_count(name: str, comparison: Comparison) -> Decision | None:
     return None
 
 
+def _stopped_early(name: str, comparison: Comparison) -> Decision | None:
+    """Return the answer where a task could stop before samples were asked that a count means too; else None."""
+    if comparison.interval is None or comparison.interval.method != "betting":
+        return None
+    reason = (
+        f"{name} was measured with leave to stop early, so samples may not have been asked and their number decides "
+        "nothing: run with this rule among the gates"
+    )
+    return Decision("inconclusive", reason)
+
+
 @register(
     "condition",
     "keeps",
@@ -55,7 +66,7 @@ def _cannot_count(name: str, comparison: Comparison) -> Decision | None:
     example='{estimate: extract/exact_match, require: keeps, samples: ["invoice-17", "invoice-40"]}',
 )
 class Keeps(Condition):
-    """A list of samples that must not break; counted, so there is no third answer."""
+    """A list of samples that must not break; counted, so there is no third answer unless some were not asked."""
 
     reads = "comparison"
 
@@ -107,6 +118,8 @@ class Keeps(Condition):
 
     def _all(self, name: str, comparison: Comparison) -> Decision:
         if (undecided := _cannot_count(name, comparison)) is not None:
+            return undecided
+        if (undecided := _stopped_early(name, comparison)) is not None:
             return undecided
         worse, unpaired = comparison.worsened or 0, comparison.unpaired
         total = comparison.pairs + unpaired
@@ -209,6 +222,8 @@ class MaxFlips(Condition):
         assert comparison is not None, "the condition reads a comparison"
         if (undecided := _cannot_count(name, comparison)) is not None:
             return undecided
+        if (undecided := _stopped_early(name, comparison)) is not None:
+            return undecided
         if not comparison.pairs:
             return Decision("missing", f"{name} has no pairs: {comparison.reason}")
         flips = comparison.worsened or 0
@@ -232,8 +247,8 @@ class MaxFlips(Condition):
         method = comparison.interval.method if comparison.interval else ""
         if method not in INDEPENDENT:
             reason = (
-                f"{told}; its pairs are clustered, too few, or were looked at as they came in, so their share has "
-                "no interval and nothing is decided: give a 'count' instead"
+                f"{told}; its pairs are clustered or too few, so their share has no interval and nothing is decided: "
+                "give a 'count' instead"
             )
             return Decision("inconclusive", reason, flips / n)
         if unpaired:

@@ -2,15 +2,14 @@
 
 ``pass`` when the whole interval keeps the limit, ``fail`` when none of it does, ``inconclusive`` when it straddles.
 
-Samples without a score (failed, ungradable) are never forgotten. For rates, and means of fractions, they count
-against the rule: as 0 for a floor, as 1 for a ceiling. Where zeros and ones were counted the interval is computed
-anew over all planned samples; elsewhere its ends are multiplied by the coverage (and the missing share added for a
-ceiling), which are Manski's bounds. Other measures have no worst case; what is missing is said in the reason.
+Samples without a score (failed, ungradable) are never forgotten: where scores have known ends they count against the
+rule, at the lower end for a floor, at the upper for a ceiling (``unscored``). Other measures have no worst case; what
+is missing is said in the reason.
 
 A rule that is ``exact`` reads Clopper and Pearson's interval, for safety: with no failure among 300 samples it
 reaches 1.2 %. It exists for zeros and ones of independent samples alone; elsewhere the rule is undecided.
 
-**Source**: Manski 1990, Am. Econ. Rev. 80, 319 (bounds under missing outcomes); Clopper & Pearson 1934.
+**Source**: Clopper & Pearson 1934.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from evalkit.gates.conditions import Condition, Decision, Evidence
+from evalkit.gates.unscored import is_counted, worst_case
 from evalkit.gates.wording import (
     figures,
     need_in_words,
@@ -28,11 +28,12 @@ from evalkit.gates.wording import (
     samples_needed,
     value_with_interval,
 )
-from evalkit.records.scorecard import Estimate, Interval
+from evalkit.records.scorecard import Estimate
 from evalkit.records.suite import Spec
 from evalkit.records.verdict import OutcomeStatus
 from evalkit.registry import register
-from evalkit.stats.intervals import clopper_pearson_interval, wilson_interval
+from evalkit.stats.intervals import clopper_pearson_interval
+from evalkit.stats.resampling import FEWEST_UNITS
 
 Ends = tuple[float | None, float | None]
 """Least and greatest allowed value; None where there is no limit."""
@@ -67,7 +68,11 @@ class _Limits(Condition):
             why = "; ".join(estimate.warnings) or "its spread cannot be estimated"
             reason = f"{evidence.name} is {figures(estimate.value)[0]} without an interval ({why})"
             return Decision("inconclusive", f"{reason}, so nothing is decided", estimate.value)
-        if self.exact and not _counted(estimate, estimate.value, estimate.interval):
+        if estimate.kind == "corpus" and estimate.counts.scored < FEWEST_UNITS:
+            shown = value_with_interval(estimate.value, estimate.interval)
+            reason = f"{evidence.name} is {shown}, but resamples of fewer than {FEWEST_UNITS} samples decide nothing"
+            return Decision("inconclusive", reason, estimate.value)
+        if self.exact and not is_counted(estimate, estimate.value, estimate.interval):
             reason = (
                 f"{evidence.name} is {figures(estimate.value)[0]}, but not a rate over zeros and ones of "
                 "independent samples, so it has no exact interval and nothing is decided"
@@ -87,7 +92,7 @@ class _Limits(Condition):
 
 def _limited(name: str, estimate: Estimate, limit: float, *, floor: bool, exact: bool) -> Decision:
     """Answer for one limit, with samples that have no score counted against it."""
-    value, interval, told = _worst_case(estimate, 0.0 if floor else 1.0)
+    value, interval, told = worst_case(estimate, floor=floor)
     if exact:
         n = estimate.counts.planned
         found = clopper_pearson_interval(round(value * n), n, interval.level)
@@ -107,41 +112,6 @@ def _limited(name: str, estimate: Estimate, limit: float, *, floor: bool, exact:
         status, verdict = "inconclusive", f"which straddles {at}: {need_in_words(needed, n)}"
     reason = f"{name} is {told}{shown}, {verdict}{_left_out(estimate, told)}"
     return Decision(status, reason, value, interval)
-
-
-def _worst_case(estimate: Estimate, missing_as: float) -> tuple[float, Interval, str]:
-    """Return value and interval with every sample without a score counted as ``missing_as``, and words for it."""
-    value, interval, counts = estimate.value, estimate.interval, estimate.counts
-    assert value is not None and interval is not None
-    missing = counts.planned - counts.scored
-    bounded = estimate.kind in ("rate", "mean") and estimate.unit == "fraction"
-    if missing == 0 or not bounded:
-        return value, interval, ""
-    share = counts.coverage
-    worst = value * share + missing_as * (1 - share)
-    if _counted(estimate, value, interval):
-        again = wilson_interval(round(worst * counts.planned), counts.planned, interval.level)
-        assert again is not None, "samples were planned"
-    else:
-        ends = {
-            end: getattr(interval, end) * share + missing_as * (1 - share)
-            for end in ("low", "high")
-        }
-        again = interval.model_copy(update=ends)
-    told = (
-        f"{figures(value)[0]} on {counts.scored:,} of {counts.planned:,} samples; with the {missing:,} "
-        f"that {'has' if missing == 1 else 'have'} no score counted as {missing_as:g} it is "
-    )
-    return worst, again, told
-
-
-def _counted(estimate: Estimate, value: float, interval: Interval) -> bool:
-    """Return whether the interval is Wilson's over zeros and ones, one per scored sample."""
-    if estimate.kind != "rate" or interval.method != "wilson":
-        return False
-    scored = estimate.counts.scored
-    counted = wilson_interval(value * scored, scored, interval.level)
-    return counted is not None and abs(counted.low - interval.low) < 1e-9
 
 
 def _left_out(estimate: Estimate, told: str) -> str:

@@ -11,7 +11,8 @@ too. The interval tested is the difference ± q·(standard error of that contras
 the normal as the errors say. Where the difference has an interval made for few differing pairs (Tango's, t with two
 pairs added), the wider end of the two counts, so that a relative limit is never easier to keep than an absolute one.
 With unpaired samples the baseline is taken at the end of its own interval, over all planned samples, that is worse
-for the test. Without errors a relative limit cannot be tested.
+for the test; to fail, the difference must lie beyond the limit at the other end too. Without errors a relative limit
+cannot be tested.
 
 **Source**: Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657 (tests by interval); Fieller 1954, JRSS B 16, 175;
 Manski 1990, Am. Econ. Rev. 80, 319.
@@ -58,14 +59,17 @@ class Side:
     """Whether all of it must lie above the limit, or below."""
     baseline: float
     """The baseline's value behind a relative limit."""
+    broken_at: float | None = None
+    """The limit beyond which all of it must lie to fail, where the baseline's error leaves ``limit`` open."""
 
     @property
     def status(self) -> Answer:
         """The test's answer."""
-        low, high = self.interval.low > self.limit, self.interval.high < self.limit
-        if low if self.above else high:
+        if self.interval.low > self.limit if self.above else self.interval.high < self.limit:
             return "pass"
-        return "fail" if (high if self.above else low) else "inconclusive"
+        beyond = self.limit if self.broken_at is None else self.broken_at
+        broken = self.interval.high < beyond if self.above else self.interval.low > beyond
+        return "fail" if broken else "inconclusive"
 
 
 def why_untestable(comparison: Comparison, limits: Sequence[Limit], level: float) -> str:
@@ -97,8 +101,11 @@ def tested(comparison: Comparison, limit: Limit, level: float, *, bounded: bool)
         interval = _contrast(comparison, limit.at, interval)
         return Side(value, interval, limit.at * abs(baseline), limit.above, baseline)
     worse = max if limit.above else min
-    baseline = worse(_baseline_ends(comparison, level), key=lambda end: limit.at * end)
-    return Side(value, interval, limit.at * baseline, limit.above, baseline)
+    baseline, opposite = worse(
+        _baseline_ends(comparison, level), key=lambda ends: limit.at * ends[0]
+    )
+    at = limit.at * baseline
+    return Side(value, interval, at, limit.above, baseline, limit.at * opposite)
 
 
 def worst_of(sides: Sequence[Side]) -> Answer:
@@ -149,15 +156,21 @@ def shown_positive(comparison: Comparison, level: float) -> bool:
     return (comparison.baseline or 0.0) > _quantile(comparison, level) * comparison.errors.baseline
 
 
-def _baseline_ends(comparison: Comparison, level: float) -> tuple[float, float]:
-    """Return the ends of the baseline's value over all planned samples, missing scores at either end of the unit."""
+def _baseline_ends(comparison: Comparison, level: float) -> list[tuple[float, float]]:
+    """Return the baseline's value over all planned samples with missing scores at the lower, and the upper end.
+
+    Each is given at the end of its interval on that side, and at the opposite one.
+    """
     errors, baseline = comparison.errors, comparison.baseline
     assert errors is not None and baseline is not None, "why_untestable says so first"
     least, greatest = UNIT_BOUNDS[comparison.unit]
     half = _quantile(comparison, level) * errors.baseline
     paired = comparison.pairs / (comparison.pairs + comparison.unpaired)
-    low, high = max(baseline - half, least), min(baseline + half, greatest)
-    return paired * low + (1 - paired) * least, paired * high + (1 - paired) * greatest
+    low, high = (
+        paired * end for end in (max(baseline - half, least), min(baseline + half, greatest))
+    )
+    lower, upper = (1 - paired) * least, (1 - paired) * greatest
+    return [(low + lower, high + lower), (high + upper, low + upper)]
 
 
 def hull(sides: Sequence[Side]) -> Interval:

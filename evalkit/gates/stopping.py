@@ -13,7 +13,7 @@ short of its ``min_coverage``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -21,13 +21,12 @@ from evalkit.compare import compare_tables
 from evalkit.estimating import estimate_tables, full_name
 from evalkit.gates.against_baseline import AgainstBaseline
 from evalkit.gates.conditions import Condition, Evidence
-from evalkit.gates.evaluate import matching
+from evalkit.gates.evaluate import condition_of, matching, may_match_slice
 from evalkit.identity import derived_seed
 from evalkit.metrics.base import Measure, Metric
 from evalkit.planning import PlannedSample
 from evalkit.records.scorecard import EarlyStop, estimate_name
 from evalkit.records.suite import GateSpec, RuleSpec, TaskSpec
-from evalkit.registry import find
 from evalkit.scoring import MetricTable, TaskScorer
 from evalkit.stats.estimate import UNIT_BOUNDS
 
@@ -67,46 +66,32 @@ def why_not_sequential(
     found = False
     for gate in gates:
         for rule in gate.rules:
-            measures = list(_measures_under(rule, task, metrics))
-            found = found or bool(measures)
-            condition = _condition_of(rule)
-            why = measures and (
-                _why_not_condition(gate, rule, condition, has_baseline=has_baseline)
-                or _why_not_measure(measures)
-            )
+            measures = measures_under(rule, task, metrics)
+            if not measures:
+                continue
+            found = True
+            why = _why_not_condition(gate, rule, has_baseline=has_baseline)
+            why = why or _why_not_measure(measures)
             if why:
                 return f"rule {rule.id!r} {why}"
     return "" if found else "no rule reads it, so that nothing could be decided early"
 
 
-def _measures_under(
-    rule: RuleSpec, task: TaskSpec, metrics: Sequence[Metric]
-) -> Iterator[tuple[str, Measure]]:
-    """Yield the measures that a rule reads, or may read for some value of a slice."""
+def measures_under(rule: RuleSpec, task: TaskSpec, metrics: Sequence[Metric]) -> dict[str, Measure]:
+    """Return the measures of a task, by name, that a rule reads, or may read for some value of a slice."""
     pattern, at, slice_pattern = rule.estimate.partition("@")
-    if not at or any(_may_match(slice_pattern, field) for field in task.slices):
-        for metric in metrics:
-            for measure in metric.measures:
-                name = f"{task.name}/{full_name(metric.name, measure.name)}"
-                if matching(pattern, [name]):
-                    yield name, measure
+    if at and not any(may_match_slice(slice_pattern, field) for field in task.slices):
+        return {}
+    measures = {
+        estimate_name(task.name, full_name(metric.name, measure.name), None): measure
+        for metric in metrics
+        for measure in metric.measures
+    }
+    return {name: measures[name] for name in matching(pattern, measures)}
 
 
-def _may_match(slice_pattern: str, field: str) -> bool:
-    """Tell whether ``field=value`` matches a pattern for some value: what stands before the first ``*`` decides."""
-    head, star, _ = slice_pattern.partition("*")
-    return head.startswith(f"{field}=") or (star == "*" and f"{field}=".startswith(head))
-
-
-def _condition_of(rule: RuleSpec) -> Condition:
-    make = find("condition", rule.require).make
-    condition: Condition = make(make.Options.model_validate(rule.options))
-    return condition
-
-
-def _why_not_condition(
-    gate: GateSpec, rule: RuleSpec, condition: Condition, *, has_baseline: bool
-) -> str:
+def _why_not_condition(gate: GateSpec, rule: RuleSpec, *, has_baseline: bool) -> str:
+    condition = condition_of(rule)
     compares = condition.reads == "comparison"
     against = condition if isinstance(condition, AgainstBaseline) else None
     reasons = {
@@ -127,8 +112,8 @@ def _why_not_condition(
     return next((reason for reason, holds in reasons.items() if holds), "")
 
 
-def _why_not_measure(measures: Iterable[tuple[str, Measure]]) -> str:
-    for name, measure in measures:
+def _why_not_measure(measures: Mapping[str, Measure]) -> str:
+    for name, measure in measures.items():
         if measure.kind == "corpus":
             return f"reads {name}, a corpus measure, for which no interval holds at any look"
         if measure.unit not in UNIT_BOUNDS:
@@ -247,4 +232,4 @@ def _questions(
     for gate in gates:
         for rule in gate.rules:
             for name in matching(rule.estimate, values):
-                yield _Question(_condition_of(rule), *values[name])
+                yield _Question(condition_of(rule), *values[name])

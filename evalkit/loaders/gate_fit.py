@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from evalkit.errors import Problem
 from evalkit.estimating import full_name
-from evalkit.gates.evaluate import matching
+from evalkit.gates.evaluate import matching, may_match_slice
 from evalkit.loaders.gates import LoadedGate
 from evalkit.loaders.places import KeyPath, key_path
 from evalkit.loaders.suite_metrics import build_metric
+from evalkit.records.scorecard import estimate_name
 from evalkit.records.suite import GateSpec, SuiteSpec
 from evalkit.registry import nearest
 
@@ -36,7 +37,8 @@ def _metrics_of(suite: SuiteSpec) -> Iterator[tuple[str, tuple[str, ...]]]:
     for task in suite.tasks:
         for spec in task.metrics:
             for measure in build_metric(spec).measures:
-                yield f"{task.name}/{full_name(spec.name, measure.name)}", task.slices
+                name = estimate_name(task.name, full_name(spec.name, measure.name), None)
+                yield name, task.slices
 
 
 def _unmatched_rules(gate: GateSpec, metrics: Fields) -> Iterator[Problem]:
@@ -49,7 +51,7 @@ def _unmatched_rules(gate: GateSpec, metrics: Fields) -> Iterator[Problem]:
             message = f"no estimate of this suite is named {pattern!r}"
             meant = close and f"{close}{at}{slice_pattern}"
             yield _problem(gate, key, message, ", ".join(metrics), meant)
-        elif at and not any(_may_match(slice_pattern, field) for field in fields):
+        elif at and not any(may_match_slice(slice_pattern, field) for field in fields):
             written, _, value = slice_pattern.partition("=")
             close = nearest(written, fields)
             message = f"{pattern!r} is not sliced by {written!r}"
@@ -80,16 +82,6 @@ def _sliced_by(pattern: str, metrics: Fields) -> list[str]:
 def _slices(fields: Sequence[str], before: str = "") -> str:
     shown = ", ".join(f"{before}{field}=…" for field in fields)
     return shown or "no slice: its task has none under 'slices'"
-
-
-def _may_match(slice_pattern: str, field: str) -> bool:
-    """Tell whether ``field=value`` matches a pattern for some value.
-
-    After a ``*`` anything may follow, so what stands before the first one decides.
-    """
-    head, star, _ = slice_pattern.partition("*")
-    begun = f"{field}="
-    return head.startswith(begun) or (star == "*" and begun.startswith(head))
 
 
 def _problem(gate: GateSpec, at: KeyPath, message: str, allowed: str, close: str) -> Problem:

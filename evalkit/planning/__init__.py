@@ -7,7 +7,23 @@ from its sample and replicate, so that equal prompts get independent draws; and 
 (``Model.per_sample``) answers samples, not prompts.
 """
 
-from evalkit.planning.planner import MISSING, PlannedSample, TaskPlanner, needs_of
+from evalkit.planning.planner import (
+    MISSING,
+    PlannedSample,
+    TaskPlanner,
+    attribute_of,
+    needs_of,
+    replicates_of,
+)
 from evalkit.planning.templates import Row, RowTemplate
 
-__all__ = ["MISSING", "PlannedSample", "Row", "RowTemplate", "TaskPlanner", "needs_of"]
+__all__ = [
+    "MISSING",
+    "PlannedSample",
+    "Row",
+    "RowTemplate",
+    "TaskPlanner",
+    "attribute_of",
+    "needs_of",
+    "replicates_of",
+]

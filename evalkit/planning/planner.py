@@ -37,6 +37,11 @@ def needs_of(task: TaskSpec) -> frozenset[Need]:
     return frozenset({"logprobs"})
 
 
+def replicates_of(task: TaskSpec) -> int:
+    """Return how many answers a task asks for to each sample."""
+    return task.decoding.replicates if isinstance(task, GenerateTask) else 1
+
+
 class TaskPlanner:
     """Turns the rows of one task into planned samples for one model.
 

@@ -9,47 +9,39 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from evalkit.gates.conditions import Condition, Evidence
-from evalkit.gates.evaluate import finest_p, matching
+from evalkit.gates.evaluate import condition_of, finest_p, matching
+from evalkit.powering.estimands import Estimand
 from evalkit.powering.hypothetical import Answer, Ask
 from evalkit.powering.possible import unchanged_outcomes
-from evalkit.powering.targets import Target
 from evalkit.records.suite import GateSpec, RuleSpec
-from evalkit.registry import find
 
 ROUNDING = 1e-6
 """p-values are compared with levels to this relative precision."""
 
 
-def matched(rule: RuleSpec, targets: Iterable[Target]) -> list[Target]:
-    """Return the targets that a rule's pattern matches."""
-    by_name = {target.name: target for target in targets}
+def matched(rule: RuleSpec, estimands: Iterable[Estimand]) -> list[Estimand]:
+    """Return the estimands that a rule's pattern matches."""
+    by_name = {estimand.name: estimand for estimand in estimands}
     return [by_name[name] for name in matching(rule.estimate, by_name)]
 
 
-def condition_of(rule: RuleSpec, **changed: float) -> Condition:
-    """Return a rule's condition, with some of its options changed."""
-    make = find("condition", rule.require).make
-    condition: Condition = make(make.Options.model_validate({**rule.options, **changed}))
-    return condition
-
-
-def family_alpha(gate: GateSpec, targets: Sequence[Target], level: float) -> float | None:
+def family_alpha(gate: GateSpec, estimands: Sequence[Estimand], level: float) -> float | None:
     """Return the level of the first step of Holm's procedure; None where all rules must hold."""
     if gate.family != "any_regression":
         return None
     members = sum(
-        _is_tested(condition_of(rule), target, level)
+        _is_tested(condition_of(rule), estimand, level)
         for rule in gate.rules
         if rule.severity == "block"
-        for target in matched(rule, targets)
+        for estimand in matched(rule, estimands)
     )
     return gate.alpha / max(members, 1)
 
 
-def _is_tested(condition: Condition, target: Target, level: float) -> bool:
+def _is_tested(condition: Condition, estimand: Estimand, level: float) -> bool:
     """Return whether a rule asks the family's question: whether a regression is shown."""
     try:
-        outcome = next(unchanged_outcomes(condition, target, level))
+        outcome = next(unchanged_outcomes(condition, estimand, level))
         return condition.decide(outcome).p_broken is not None
     except Exception:  # what breaks here is told where the rule itself is asked
         return False

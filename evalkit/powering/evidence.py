@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from evalkit.gates.conditions import Evidence
-from evalkit.powering.targets import Target
+from evalkit.powering.estimands import Estimand
 from evalkit.records.scorecard import Comparison, Counts, Estimate, Interval, JointErrors
 from evalkit.stats.estimate import estimate
 from evalkit.stats.intervals import Array, Codes
@@ -21,45 +21,45 @@ def _no_samples() -> dict[str, tuple[float | None, float | None]]:
 
 
 def estimated(
-    target: Target, values_N: Array, level: float, clusters_N: Codes | None = None
+    estimand: Estimand, values_N: Array, level: float, clusters_N: Codes | None = None
 ) -> Evidence:
     """Return the estimate that a run would give of these scores of a rate or mean."""
     found = estimate(
-        replace(target.measure, column=0),
+        replace(estimand.measure, column=0),
         values_N[:, None],
         level=level,
-        binary=target.binary,
+        binary=estimand.binary,
         clusters_N=clusters_N,
-        anytime=target.anytime,
+        anytime=estimand.anytime,
     )
-    return estimated_as(target, found.value, found.interval, len(values_N))
+    return estimated_as(estimand, found.value, found.interval, len(values_N))
 
 
 def estimated_as(
-    target: Target, value: float | None, interval: Interval | None, scored: int | None = None
+    estimand: Estimand, value: float | None, interval: Interval | None, scored: int | None = None
 ) -> Evidence:
     """Return the estimate with this value and interval; without a value no sample was scored."""
-    n = target.samples if scored is None else scored
+    n = estimand.samples if scored is None else scored
     unscored = n if value is None else 0
     counts = Counts(planned=n, completed=n, failed=0, scored=n - unscored, unscored=unscored)
     held = Estimate(
         model="candidate",
-        task=target.task,
-        metric=target.metric,
-        slice=target.slice,
-        kind=target.measure.kind,
+        task=estimand.task,
+        metric=estimand.metric,
+        slice=estimand.slice,
+        kind=estimand.measure.kind,
         value=value,
         interval=interval,
         counts=counts,
-        unit=target.measure.unit,
-        better=target.measure.better,
+        unit=estimand.measure.unit,
+        better=estimand.measure.better,
         signature="hypothetical",
     )
-    return Evidence(target.name, held, None, _no_samples)
+    return Evidence(estimand.name, held, None, _no_samples)
 
 
 def compared(
-    target: Target,
+    estimand: Estimand,
     candidate_N: Array,
     baseline_N: Array,
     level: float,
@@ -67,18 +67,18 @@ def compared(
 ) -> Evidence:
     """Return the comparison that a run would give of these paired scores of a rate or mean."""
     found = paired_difference(
-        replace(target.measure, column=0),
+        replace(estimand.measure, column=0),
         candidate_N[:, None],
         baseline_N[:, None],
         level,
-        binary=target.binary,
+        binary=estimand.binary,
         clusters_N=clusters_N,
-        anytime=target.anytime,
+        anytime=estimand.anytime,
     )
     assert found is not None, "there are pairs"
     changes = (found.gained, found.lost)
-    improved, worsened = changes if target.measure.better == "higher" else changes[::-1]
-    held = _comparison(target, len(candidate_N)).model_copy(
+    improved, worsened = changes if estimand.measure.better == "higher" else changes[::-1]
+    held = _comparison(estimand, len(candidate_N)).model_copy(
         update={
             "candidate": found.candidate,
             "baseline": found.baseline,
@@ -93,11 +93,11 @@ def compared(
             "warnings": found.warnings,
         }
     )
-    return Evidence(target.name, None, held, _no_samples)
+    return Evidence(estimand.name, None, held, _no_samples)
 
 
 def compared_as(
-    target: Target,
+    estimand: Estimand,
     baseline: float,
     difference: float,
     intervals: tuple[Interval, ...],
@@ -110,7 +110,7 @@ def compared_as(
     ``changed`` is how many pairs improved and worsened, None where nothing tells.
     """
     improved, worsened = changed or (None, None)
-    held = _comparison(target, target.samples if pairs is None else pairs).model_copy(
+    held = _comparison(estimand, estimand.samples if pairs is None else pairs).model_copy(
         update={
             "candidate": baseline + difference,
             "baseline": baseline,
@@ -122,16 +122,16 @@ def compared_as(
             "errors": errors,
         }
     )
-    return Evidence(target.name, None, held, _no_samples)
+    return Evidence(estimand.name, None, held, _no_samples)
 
 
-def _comparison(target: Target, pairs: int) -> Comparison:
+def _comparison(estimand: Estimand, pairs: int) -> Comparison:
     return Comparison(
-        task=target.task,
-        metric=target.metric,
-        slice=target.slice,
+        task=estimand.task,
+        metric=estimand.metric,
+        slice=estimand.slice,
         status="compared",
         pairs=pairs,
-        unit=target.measure.unit,
-        better=target.measure.better,
+        unit=estimand.measure.unit,
+        better=estimand.measure.better,
     )

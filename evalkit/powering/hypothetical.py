@@ -15,9 +15,9 @@ from typing import Protocol
 import numpy as np
 
 from evalkit.gates.conditions import Evidence
+from evalkit.powering.estimands import Estimand
 from evalkit.powering.evidence import compared, compared_as, estimated, estimated_as
 from evalkit.powering.spreads import Spread
-from evalkit.powering.targets import Target
 from evalkit.records.scorecard import Interval, JointErrors
 from evalkit.stats.estimate import UNIT_BOUNDS
 from evalkit.stats.intervals import t_quantile
@@ -42,7 +42,7 @@ PROBES = 400
 
 
 class Outcomes(Protocol):
-    """All that n samples may show of one target, with the answers of one rule."""
+    """All that n samples may show of one estimand, with the answers of one rule."""
 
     @property
     def unchanged(self) -> float | None:
@@ -61,27 +61,27 @@ class Outcomes(Protocol):
 
 
 def outcomes_of(
-    target: Target, spread: Spread, n: int, ask: Ask, reads: str, level: float
+    estimand: Estimand, spread: Spread, n: int, ask: Ask, reads: str, level: float
 ) -> Outcomes | str:
     """Return the outcomes of n samples; a sentence where nothing says how they vary."""
     if reads == "comparison":
-        if target.binary and spread.discordance is not None:
-            return CountedPairs(target, spread, n, ask, level)
+        if estimand.binary and spread.discordance is not None:
+            return CountedPairs(estimand, spread, n, ask, level)
         if spread.sd_difference is None or spread.value is None:
             return f"{spread.pairs_from}; give an earlier run with --from"
-        return NormalDifference(target, spread, n, ask, level)
+        return NormalDifference(estimand, spread, n, ask, level)
     if spread.counted:
-        return CountedRate(target, spread, n, ask, level)
+        return CountedRate(estimand, spread, n, ask, level)
     if spread.sd is None or spread.value is None:
         return f"{spread.value_from}; give an earlier run with --from"
-    return NormalValue(target, spread, n, ask, level)
+    return NormalValue(estimand, spread, n, ask, level)
 
 
 class CountedRate:
     """K of n samples have the statistic 1; K is binomial and the effect its rate."""
 
-    def __init__(self, target: Target, spread: Spread, n: int, ask: Ask, level: float) -> None:
-        self._target, self._n, self._ask, self._level = target, n, ask, level
+    def __init__(self, estimand: Estimand, spread: Spread, n: int, ask: Ask, level: float) -> None:
+        self._estimand, self._n, self._ask, self._level = estimand, n, ask, level
         self.unchanged = spread.value
         self.tolerance = max(1e-4, 0.005 / sqrt(n))
         self._answers: dict[int, Answer] = {}
@@ -96,7 +96,7 @@ class CountedRate:
         if ones not in self._answers:
             values_N = np.zeros(self._n)
             values_N[:ones] = 1.0
-            self._answers[ones] = self._ask(estimated(self._target, values_N, self._level))
+            self._answers[ones] = self._ask(estimated(self._estimand, values_N, self._level))
         return self._answers[ones]
 
     def chances(self, effect: float) -> dict[Answer, float]:
@@ -112,12 +112,12 @@ class CountedPairs:
 
     unchanged = 0.0
 
-    def __init__(self, target: Target, spread: Spread, n: int, ask: Ask, level: float) -> None:
+    def __init__(self, estimand: Estimand, spread: Spread, n: int, ask: Ask, level: float) -> None:
         assert spread.discordance is not None, "counted pairs have a discordance"
-        self._target, self._n, self._ask, self._level = target, n, ask, level
+        self._estimand, self._n, self._ask, self._level = estimand, n, ask, level
         self._discordance = spread.discordance
         value = 0.5 if spread.value is None else spread.value
-        self._right = value if target.measure.better == "higher" else 1 - value
+        self._right = value if estimand.measure.better == "higher" else 1 - value
         self.tolerance = max(1e-4, 0.01 * sqrt(spread.discordance / n))
         self._answers: dict[tuple[int, int], Answer] = {}
 
@@ -137,9 +137,9 @@ class CountedPairs:
         baseline_N, candidate_N = np.zeros(self._n), np.zeros(self._n)
         baseline_N[:right] = 1.0
         candidate_N[lost : right + gained] = 1.0
-        if self._target.measure.better == "lower":
+        if self._estimand.measure.better == "lower":
             baseline_N, candidate_N = 1 - baseline_N, 1 - candidate_N
-        return compared(self._target, candidate_N, baseline_N, self._level)
+        return compared(self._estimand, candidate_N, baseline_N, self._level)
 
     def chances(self, effect: float) -> dict[Answer, float]:
         """Sum the trinomial's mass."""
@@ -201,29 +201,29 @@ class _Normal:
 class NormalValue(_Normal):
     """The candidate's own value; the effect is the true one."""
 
-    def __init__(self, target: Target, spread: Spread, n: int, ask: Ask, level: float) -> None:
+    def __init__(self, estimand: Estimand, spread: Spread, n: int, ask: Ask, level: float) -> None:
         assert spread.sd is not None and spread.value is not None, "a spread was given"
-        super().__init__(n, ask, spread.sd, spread.value, UNIT_BOUNDS.get(target.measure.unit))
-        self._target, self._level = target, level
+        super().__init__(n, ask, spread.sd, spread.value, UNIT_BOUNDS.get(estimand.measure.unit))
+        self._estimand, self._level = estimand, level
 
     def _answer(self, found: float) -> Answer:
         interval = self._interval(found, self._level, self._ends) if self._n > 1 else None
-        return self._ask(estimated_as(self._target, found, interval, self._n))
+        return self._ask(estimated_as(self._estimand, found, interval, self._n))
 
 
 class NormalDifference(_Normal):
     """Candidate − baseline, turned so that more is better; the effect is the true difference, turned alike."""
 
-    def __init__(self, target: Target, spread: Spread, n: int, ask: Ask, level: float) -> None:
+    def __init__(self, estimand: Estimand, spread: Spread, n: int, ask: Ask, level: float) -> None:
         assert spread.sd_difference is not None and spread.value is not None, "a spread was given"
-        bounds = UNIT_BOUNDS.get(target.measure.unit)
-        self._sign = 1.0 if target.measure.better == "higher" else -1.0
+        bounds = UNIT_BOUNDS.get(estimand.measure.unit)
+        self._sign = 1.0 if estimand.measure.better == "higher" else -1.0
         ends = None
         if bounds is not None:
             to_ends = sorted(self._sign * (bound - spread.value) for bound in bounds)
             ends = to_ends[0], to_ends[1]
         super().__init__(n, ask, spread.sd_difference, 0.0, ends)
-        self._target, self._spread = target, spread
+        self._estimand, self._spread = estimand, spread
         self._span = None if bounds is None else (bounds[0] - bounds[1], bounds[1] - bounds[0])
 
     def _answer(self, found: float) -> Answer:
@@ -233,7 +233,9 @@ class NormalDifference(_Normal):
         if self._n > 1:
             intervals = tuple(self._interval(found, level, self._span) for level in LEVELS)
         return self._ask(
-            compared_as(self._target, self._spread.value, found, intervals, self._errors(), self._n)
+            compared_as(
+                self._estimand, self._spread.value, found, intervals, self._errors(), self._n
+            )
         )
 
     def _errors(self) -> JointErrors | None:

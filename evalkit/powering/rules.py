@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 
 from evalkit.gates.against_baseline import AgainstBaseline
 from evalkit.gates.conditions import Condition, Evidence
-from evalkit.powering.answers import ask_of, condition_of, family_alpha, matched, remade
+from evalkit.gates.evaluate import condition_of
+from evalkit.powering.answers import ask_of, family_alpha, matched, remade
+from evalkit.powering.estimands import Estimand
 from evalkit.powering.evidence import NeedsSamples
 from evalkit.powering.hypothetical import Ask, NormalDifference, Outcomes, outcomes_of
 from evalkit.powering.possible import MOST_SAMPLES, possible
 from evalkit.powering.spreads import Assumptions, Spread, spread_of
-from evalkit.powering.targets import Target
 from evalkit.records.power import GatePower, PowerReport, Range, RulePower
 from evalkit.records.suite import GateSpec, RuleSpec
 from evalkit.stats.estimate import real_clusters
@@ -27,14 +28,14 @@ MOST_COUNTED = 10_000
 
 def power_of(
     gates: Sequence[GateSpec],
-    targets: Sequence[Target],
+    estimands: Sequence[Estimand],
     assumed: Assumptions,
     past: Mapping[str, Evidence],
     *,
     power: float,
     level: float,
 ) -> PowerReport:
-    """Return the power of every rule on every target that it matches.
+    """Return the power of every rule on every estimand that it matches.
 
     ``past`` is an earlier run's evidence by name, empty where there is none; ``power`` the chance wanted, 0–1;
     ``level`` the suite's confidence.
@@ -43,11 +44,11 @@ def power_of(
     told: list[GatePower] = []
     asked: dict[object, RulePower] = {}
     for gate in gates:
-        family = family_alpha(gate, targets, level)
+        family = family_alpha(gate, estimands, level)
         of_gate = [
             row
             for rule in gate.rules
-            for row in _rows(gate, rule, targets, assumed, past, power, level, family, asked)
+            for row in _rows(gate, rule, estimands, assumed, past, power, level, family, asked)
         ]
         rules += of_gate
         told.append(_together(gate, of_gate))
@@ -57,7 +58,7 @@ def power_of(
 def _rows(
     gate: GateSpec,
     rule: RuleSpec,
-    targets: Sequence[Target],
+    estimands: Sequence[Estimand],
     assumed: Assumptions,
     past: Mapping[str, Evidence],
     power: float,
@@ -66,7 +67,7 @@ def _rows(
     asked: dict[object, RulePower],
 ) -> list[RulePower]:
     condition = condition_of(rule)
-    found = matched(rule, targets)
+    found = matched(rule, estimands)
     empty = RulePower(
         gate=gate.gate,
         rule=rule.id,
@@ -81,24 +82,24 @@ def _rows(
         can = f"can never pass: {reason}"
         return [empty.model_copy(update={"cannot_pass": can, "unknown": reason})]
     rows = []
-    for target in found:
-        row = empty.model_copy(update={"estimate": target.name, "samples": target.samples})
-        spread = spread_of(target, assumed, past)
-        clusters = None if target.clusters_N is None else target.clusters_N.tobytes()
-        key = gate.gate, rule.id, target.task, target.metric, target.samples, clusters, spread
+    for estimand in found:
+        row = empty.model_copy(update={"estimate": estimand.name, "samples": estimand.samples})
+        spread = spread_of(estimand, assumed, past)
+        clusters = None if estimand.clusters_N is None else estimand.clusters_N.tobytes()
+        key = gate.gate, rule.id, estimand.task, estimand.metric, estimand.samples, clusters, spread
         if key not in asked:
-            work = _Work(rule, target, spread, power, level, family)
+            work = _Work(rule, estimand, spread, power, level, family)
             asked[key] = work.fill(row)
-        rows.append(asked[key].model_copy(update={"estimate": target.name}))
+        rows.append(asked[key].model_copy(update={"estimate": estimand.name}))
     return rows
 
 
 @dataclass(frozen=True)
 class _Work:
-    """One rule on one target."""
+    """One rule on one estimand."""
 
     rule: RuleSpec
-    target: Target
+    estimand: Estimand
     spread: Spread
     power: float
     level: float
@@ -110,7 +111,7 @@ class _Work:
         ask = ask_of(self.rule, condition, self.family)
         try:
             could = possible(
-                condition, ask, self.target, self.level, remade(self.rule, self.family)
+                condition, ask, self.estimand, self.level, remade(self.rule, self.family)
             )
             told = self._chances(condition, ask)
         except NeedsSamples:
@@ -124,7 +125,7 @@ class _Work:
             reason = f"the condition could not be asked: {type(error).__name__}: {error}"
             return row.model_copy(update={"unknown": reason, "notes": self._notes()})
         limits = {"cannot_pass": could.cannot_pass, "cannot_fail": could.cannot_fail}
-        if condition.reads == "comparison" and self.target.measure.better == "lower":
+        if condition.reads == "comparison" and self.estimand.measure.better == "lower":
             told = _turned(told)
         return row.model_copy(update={**limits, **told, "notes": self._notes()})
 
@@ -132,12 +133,11 @@ class _Work:
         """Return what the numbers leave out."""
         notes = []
         told = self._basis().endswith("clusters included")
-        if real_clusters(self.target.clusters_N)[1] is not None and not told:
+        if real_clusters(self.estimand.clusters_N)[1] is not None and not told:
             notes.append(
-                "samples share clusters and are taken as independent here: the real power is lower; give an earlier "
-                "run with --from to count them"
+                "samples share clusters and are taken as independent here: the real power is lower"
             )
-        if self.target.anytime:
+        if self.estimand.anytime:
             notes.append(
                 "the task may stop early: by tests that hold at any look, taken here after its last sample"
             )
@@ -149,15 +149,19 @@ class _Work:
 
     def _outcomes(self, condition: Condition, ask: Ask, n: int) -> Outcomes | str:
         spread = self.spread
-        if n > MOST_COUNTED and not self.target.anytime and isinstance(condition, AgainstBaseline):
+        if (
+            n > MOST_COUNTED
+            and not self.estimand.anytime
+            and isinstance(condition, AgainstBaseline)
+        ):
             spread = replace(spread, discordance=None)
-        held = outcomes_of(self.target, spread, n, ask, condition.reads, self.level)
+        held = outcomes_of(self.estimand, spread, n, ask, condition.reads, self.level)
         if isinstance(held, NormalDifference) and not isinstance(condition, AgainstBaseline):
             return "it counts the samples that changed, which a normal difference does not tell"
         return held
 
     def _chances(self, condition: Condition, ask: Ask) -> dict[str, object]:
-        n = self.target.samples
+        n = self.estimand.samples
         held = self._outcomes(condition, ask, n) if n else "the data hold no sample"
         if isinstance(held, str):
             return {"unknown": held}
@@ -218,7 +222,7 @@ class _Work:
             alpha = getattr(condition.options, "alpha", 0.05)
             guess = required_samples(variance, margin, alpha=alpha, power=self.power)
             return int(min(guess, MOST_SAMPLES)) + 1
-        return max(self.target.samples, 2)
+        return max(self.estimand.samples, 2)
 
 
 def _turned(told: dict[str, object]) -> dict[str, object]:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from evalkit.gates.conditions import Evidence
 from evalkit.gates.wording import plain
-from evalkit.powering.targets import Target
+from evalkit.powering.estimands import Estimand
 from evalkit.records.scorecard import Comparison, Estimate, Interval, estimate_name
 from evalkit.records.suite import Spec
 from evalkit.stats.estimate import UNIT_BOUNDS
@@ -53,50 +53,50 @@ class Spread:
     """Where the spread of the difference comes from, in words."""
 
 
-def spread_of(target: Target, assumed: Assumptions, past: Mapping[str, Evidence]) -> Spread:
-    """Return how a target varies: as in ``past`` (an earlier run's evidence by name), else as assumed.
+def spread_of(estimand: Estimand, assumed: Assumptions, past: Mapping[str, Evidence]) -> Spread:
+    """Return how an estimand varies: as in ``past`` (an earlier run's evidence by name), else as assumed.
 
     A slice that the earlier run lacks varies as all samples of its task do.
     """
-    spread = _assumed(target, assumed)
-    for name in (target.name, estimate_name(target.task, target.metric, None)):
+    spread = _assumed(estimand, assumed)
+    for name in (estimand.name, estimate_name(estimand.task, estimand.metric, None)):
         held = past.get(name)
         if held is None:
             continue
-        where = "the run" if name == target.name else "the run's whole task"
-        if held.estimate is not None and held.estimate.unit == target.measure.unit:
+        where = "the run" if name == estimand.name else "the run's whole task"
+        if held.estimate is not None and held.estimate.unit == estimand.measure.unit:
             spread = _as_estimated(spread, held.estimate, where)
-        if held.comparison is not None and held.comparison.unit == target.measure.unit:
-            spread = _as_compared(spread, held.comparison, target, where)
+        if held.comparison is not None and held.comparison.unit == estimand.measure.unit:
+            spread = _as_compared(spread, held.comparison, estimand, where)
         break
     return spread
 
 
-def _assumed(target: Target, assumed: Assumptions) -> Spread:
-    bounds = UNIT_BOUNDS.get(target.measure.unit)
+def _assumed(estimand: Estimand, assumed: Assumptions) -> Spread:
+    bounds = UNIT_BOUNDS.get(estimand.measure.unit)
     if bounds is None:
-        nothing = f"no assumption fits {target.measure.unit}"
+        nothing = f"no assumption fits {estimand.measure.unit}"
         return Spread(
             None, assumed.sd, None, assumed.sd_difference, counted=False, value_from=nothing, pairs_from=nothing
         )  # fmt: skip
     low, span = bounds[0], bounds[1] - bounds[0]
-    share = assumed.accuracy if target.measure.better == "higher" else 1 - assumed.accuracy
+    share = assumed.accuracy if estimand.measure.better == "higher" else 1 - assumed.accuracy
     sd = assumed.sd or span * sqrt(share * (1 - share))
     # More pairs cannot go either way than there are wrong, or right, answers to change.
     discordance = min(assumed.discordance, 2 * min(share, 1 - share))
     paired = assumed.sd_difference or span * sqrt(discordance)
-    what = "accuracy" if target.measure.kind == "rate" else "value"
+    what = "accuracy" if estimand.measure.kind == "rate" else "value"
     value = low + span * share
     return Spread(
         value=value,
         sd=sd,
-        discordance=discordance if target.binary else None,
+        discordance=discordance if estimand.binary else None,
         sd_difference=paired,
-        counted=target.binary,
+        counted=estimand.binary,
         value_from=f"assumed {what} {plain(value)}"
-        + ("" if target.binary else f", standard deviation {sd:.3g}"),
+        + ("" if estimand.binary else f", standard deviation {sd:.3g}"),
         pairs_from=f"assumed discordance {discordance:.3g}"
-        if target.binary
+        if estimand.binary
         else f"assumed standard deviation of a difference {paired:.3g}",
     )
 
@@ -120,11 +120,11 @@ def _as_estimated(spread: Spread, estimate: Estimate, where: str) -> Spread:
     )
 
 
-def _as_compared(spread: Spread, held: Comparison, target: Target, where: str) -> Spread:
+def _as_compared(spread: Spread, held: Comparison, estimand: Estimand, where: str) -> Spread:
     if held.status != "compared" or held.pairs < 2:
         return spread
     clustered = any("cr1" in interval.method for interval in held.intervals)
-    if target.binary and not clustered and None not in (held.improved, held.worsened):
+    if estimand.binary and not clustered and None not in (held.improved, held.worsened):
         assert held.improved is not None and held.worsened is not None
         differing = held.improved + held.worsened
         # One more of each kind, as Bonett and Price add them: none seen does not mean none to come.

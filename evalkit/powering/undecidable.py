@@ -2,50 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from evalkit.powering.answers import ask_of, condition_of, family_alpha, matched, remade
+from evalkit.gates.evaluate import condition_of
+from evalkit.gates.stopping import measures_under
+from evalkit.powering.answers import ask_of, family_alpha, matched, remade
+from evalkit.powering.estimands import Estimand, Task, estimands_of
 from evalkit.powering.evidence import NeedsSamples
 from evalkit.powering.possible import possible
-from evalkit.powering.targets import Target, Task, targets_of
 from evalkit.records.suite import GateSpec, RuleSpec
 
 
-def undecidable(tasks: Sequence[Task], gates: Sequence[GateSpec], level: float) -> list[str]:
+def undecidable(
+    tasks: Sequence[Task], gates: Sequence[GateSpec], level: float, *, has_baseline: bool = True
+) -> list[str]:
     """Return a sentence per blocking rule and estimate that can never pass or never fail, with what it would need.
 
     ``level`` is the suite's confidence. Reads the data sets of the tasks that blocking rules name. What a rule answers
-    on single samples, and what breaks while it is asked, is not called impossible. Waived rules are left out.
+    on single samples, and what breaks while it is asked, is not called impossible. Waived rules are left out, and
+    without a baseline those that compare with it: they will be missing, which is no matter of samples.
     """
     blocking = [
-        (gate, rule)
+        rule
         for gate in gates
         for rule in gate.rules
-        if rule.severity == "block"
-        and not any(w.rule == rule.id and w.slice is None for w in gate.waivers)
+        if rule.severity == "block" and (has_baseline or condition_of(rule).reads == "estimate")
     ]
-    if not blocking:
-        return []
-    targets = list(targets_of(tasks, gates))
-    told = []
-    for gate, rule in blocking:
-        family = family_alpha(gate, targets, level)
+    named = [
+        task
+        for task in tasks
+        if any(measures_under(rule, task.spec, task.metrics) for rule in blocking)
+    ]
+    estimands = list(estimands_of(named, gates, has_baseline=has_baseline))
+    return [sentence for gate in gates for sentence in _of_gate(gate, blocking, estimands, level)]
+
+
+def _of_gate(
+    gate: GateSpec, blocking: Sequence[RuleSpec], estimands: Sequence[Estimand], level: float
+) -> Iterator[str]:
+    family = family_alpha(gate, estimands, level)
+    for rule in gate.rules:
         waived = {waiver.slice for waiver in gate.waivers if waiver.rule == rule.id}
-        found = [target for target in matched(rule, targets) if target.slice not in waived]
-        sentences = [(target, why) for target in found for why in _why(rule, target, level, family)]
-        told += [f"rule {rule.id} on {target.name} {why}" for target, why in sentences]
-        if not matched(rule, targets):
-            told.append(
-                f"rule {rule.id} can never pass: the data hold nothing named {rule.estimate}"
-            )
-    return told
+        if rule not in blocking or None in waived:
+            continue
+        found = matched(rule, estimands)
+        if not found:
+            yield f"rule {rule.id} can never pass: the data hold nothing named {rule.estimate}"
+        for estimand in found:
+            if estimand.slice not in waived:
+                for why in _why(rule, estimand, level, family):
+                    yield f"rule {rule.id} on {estimand.name} {why}"
 
 
-def _why(rule: RuleSpec, target: Target, level: float, family: float | None) -> list[str]:
+def _why(rule: RuleSpec, estimand: Estimand, level: float, family: float | None) -> list[str]:
     condition = condition_of(rule)
     ask = ask_of(rule, condition, family)
     try:
-        could = possible(condition, ask, target, level, remade(rule, family))
+        could = possible(condition, ask, estimand, level, remade(rule, family))
     except NeedsSamples:
         return []
     except Exception:  # a condition may be a plug-in's code; the run itself will tell

@@ -65,8 +65,8 @@ class Backtest:
     def idle_rules(self) -> dict[str, list[str]]:
         """Return what no run showed of a rule → ``gate/rule`` of each such rule, over the runs that were decided.
 
-        ``never matched``: no run has the estimate. ``never failed`` and ``never passed``: it was measured, and nothing
-        it matched ever counted so.
+        ``never measured``: no run has the estimate, or the baseline it is compared with. ``never failed`` and ``never
+        passed``: it was measured, and nothing it matched ever counted so.
         """
         counted: dict[str, set[str]] = {
             f"{gate.gate}/{rule.id}": set() for gate in self.gates for rule in gate.rules
@@ -77,7 +77,7 @@ class Backtest:
                 counted[f"{outcome.gate}/{outcome.rule}"].add(seen)
         matched = {rule: seen for rule, seen in counted.items() if seen - {"missing"}}
         return {
-            "never matched": [rule for rule in counted if rule not in matched],
+            "never measured": [rule for rule in counted if rule not in matched],
             "never failed": [rule for rule, seen in matched.items() if "fail" not in seen],
             "never passed": [rule for rule, seen in matched.items() if "pass" not in seen],
         }
@@ -134,23 +134,27 @@ def backtest_drawing(backtest: Backtest) -> RenderableType:
 
 
 def _table(runs: Sequence[Backtested]) -> Table:
-    table = Table(title="Backtest", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("started", no_wrap=True)
-    table.add_column("run", overflow="fold")
-    table.add_column("then", no_wrap=True)
-    table.add_column("these gates", no_wrap=True)
-    table.add_column("exit", justify="right")
-    table.add_column("rules", overflow="fold")
+    table = Table(
+        title="Backtest",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for column in ("started (UTC)", "then", "these gates"):
+        table.add_column(column, no_wrap=True)
+    table.add_column(
+        "run, rules", overflow="fold"
+    )  # one below the other: a rule's name needs the room
     for run in runs:
         then = _status(run.before) if run.before else Text("–", "dim")
-        mark = Text(" ← another", "bold") if run.changed else Text("")
+        mark = Text(" ← new" if run.changed else "", "bold")
+        rules = _rules(run)
         table.add_row(
-            Text(run.started.replace("T", " ").removesuffix("+00:00")),
-            Text(run.run),
+            Text(run.started[:16].replace("T", " ")),
             then,
             Text.assemble(_status(run.now), mark),
-            str(run.now.exit_code),
-            _rules(run),
+            Text.assemble(run.run, "\n" if rules else "", (rules, "dim")),
         )
     return table
 
@@ -159,13 +163,13 @@ def _status(verdict: Verdict) -> Text:
     return Text(verdict.status, STYLES[verdict.status])
 
 
-def _rules(run: Backtested) -> Text:
+def _rules(run: Backtested) -> str:
     told = {
         "failed": run.rules("fail"),
         "undecided": run.rules("inconclusive", "missing"),
         "waived": run.rules("waived"),
     }
-    return Text("; ".join(f"{word}: {', '.join(rules)}" for word, rules in told.items() if rules))
+    return "; ".join(f"{word}: {', '.join(rules)}" for word, rules in told.items() if rules)
 
 
 def _notes(backtest: Backtest) -> Iterator[Text]:

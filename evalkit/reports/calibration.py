@@ -12,6 +12,7 @@ from rich.text import Text
 from evalkit.records.calibration import Calibration, NoiseFloor, RuleAlarms, VerdictAlarms
 from evalkit.records.scorecard import Comparison, Provenance, Scorecard
 from evalkit.records.verdict import Verdict
+from evalkit.reports.terminal import WIDE
 from evalkit.reports.view import number
 
 
@@ -32,9 +33,7 @@ def noise_note(calibration: Calibration, comparison: Comparison) -> str:
     return f"{told}a difference below that is the engine's"
 
 
-def noise_lines(
-    calibration: Calibration, scorecard: Scorecard, verdict: Verdict
-) -> Iterator[str]:
+def noise_lines(calibration: Calibration, scorecard: Scorecard, verdict: Verdict) -> Iterator[str]:
     """Yield what the engine's noise says about each difference that a rule was decided on."""
     if why := why_unfit(calibration, scorecard.provenance):
         yield f"The calibration says nothing about this run: {why}."
@@ -58,11 +57,12 @@ def why_unfit(calibration: Calibration, provenance: Provenance) -> str:
     return ""
 
 
-def calibration_drawing(calibration: Calibration) -> RenderableType:
+def calibration_drawing(calibration: Calibration, width: int) -> RenderableType:
     """Return everything a calibration prints: tables first, what they mean last."""
-    parts: list[RenderableType] = [_floors(calibration), _answers(calibration)]
+    wide = width >= WIDE
+    parts: list[RenderableType] = [_floors(calibration, wide=wide), _answers(calibration)]
     if calibration.rules:
-        parts.append(_rules(calibration))
+        parts.append(_rules(calibration, wide=wide))
     return Group(*parts, "", *(Text(sentence) for sentence in sentences(calibration)))
 
 
@@ -125,12 +125,13 @@ def _alarm_sentences(
             )
 
 
-def _floors(calibration: Calibration) -> Table:
+def _floors(calibration: Calibration, *, wide: bool) -> Table:
     table = _table(f"Noise floor, {calibration.repetitions} repetitions")
     table.add_column("task, metric", no_wrap=True)
     for heading in ("mean", "SD", "range", "scores that differ", "n"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("unit", overflow="fold")
+    if wide:
+        table.add_column("unit", overflow="fold")
     task = None
     for floor in calibration.estimates:
         if floor.slice is not None:
@@ -138,7 +139,8 @@ def _floors(calibration: Calibration) -> Table:
         if floor.task != task:
             task = floor.task
             table.add_row(Text(task, "bold"))
-        table.add_row(*_floor_cells(floor))
+        cells = _floor_cells(floor)
+        table.add_row(*(cells if wide else cells[:-1]))
     return table
 
 
@@ -166,10 +168,11 @@ def _answers(calibration: Calibration) -> Table:
     return table
 
 
-def _rules(calibration: Calibration) -> Table:
+def _rules(calibration: Calibration, *, wide: bool) -> Table:
     table = _table(f"Rules on the unchanged model, {calibration.pairs} ordered pairs")
     table.add_column("gate, rule", no_wrap=True)
-    table.add_column("required", overflow="fold")
+    if wide:
+        table.add_column("required", overflow="fold")
     for heading in ("passed", "failed", "undecided"):
         table.add_column(heading, justify="right")
     gate = None
@@ -177,7 +180,8 @@ def _rules(calibration: Calibration) -> Table:
         if rule.gate != gate:
             gate = rule.gate
             table.add_row(Text(gate, "bold"))
-        table.add_row(*_rule_cells(rule))
+        name, required, *counts = _rule_cells(rule)
+        table.add_row(name, *([required] if wide else []), *counts)
     return table
 
 

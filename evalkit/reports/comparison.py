@@ -122,7 +122,8 @@ def _differences(comparisons: Sequence[Comparison], *, wide: bool) -> Iterator[R
     yield table
     tests = dict.fromkeys(c.test for c in held.values() if c.test)
     if tests and not wide:
-        yield Text(f"p by {', '.join(tests)}; a wider terminal tells which.", "dim")
+        which = "; a wider terminal tells which" if len(tests) > 1 else ""
+        yield Text(f"p by {', '.join(tests)}{which}.", "dim")
 
 
 def _difference_cells(held: Comparison) -> list[Text]:

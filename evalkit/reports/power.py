@@ -38,8 +38,11 @@ def _table(report: PowerReport, width: int) -> Table:
     table.add_column(f"fails with\n{power}", justify="right", no_wrap=True)
     if wide:
         table.add_column("n needed", justify="right", no_wrap=True)
-    rule = None
+    rule = gate = None
     for row in report.rules:
+        if row.gate != gate and len(report.gates) > 1:
+            table.add_row(Text.assemble("gate ", (row.gate, "bold")))
+            gate = row.gate
         if (row.gate, row.rule) != rule:
             rule = row.gate, row.rule
             severity = "" if row.severity == "block" else f" ({row.severity})"
@@ -101,24 +104,27 @@ def _effect(row: RulePower, value: float) -> str:
 
 def _attention(report: PowerReport) -> Iterator[Text]:
     """Yield a sentence on each rule that cannot decide, is likely not to, or cannot be told; the worst first."""
+    several = len(report.gates) > 1
     blocking = [row for row in report.rules if row.severity == "block"]
     others = [row for row in report.rules if row.severity != "block"]
     for row in (*blocking, *others):
         for why in (row.cannot_pass,
                     row.cannot_fail):  # fmt: skip
             if why:
-                yield _sentence("✗", "bold red" if row.severity == "block" else "yellow", row, why)
+                style = "bold red" if row.severity == "block" else "yellow"
+                yield _sentence("✗", style, row, why, several=several)
     for row in (*blocking, *others):
         held = row.passes_unchanged
         if not row.cannot_pass and held is not None and held < report.power:
-            yield _sentence("?", "yellow", row, _weak(row, held))
+            yield _sentence("?", "yellow", row, _weak(row, held), several=several)
     for row in (*blocking, *others):
         if row.unknown and not row.cannot_pass:
-            yield _sentence("?", "yellow", row, f"cannot be told: {row.unknown}")
+            yield _sentence("?", "yellow", row, f"cannot be told: {row.unknown}", several=several)
 
 
-def _sentence(mark: str, style: str, row: RulePower, told: str) -> Text:
-    return Text.assemble((f"{mark} ", style), (row.rule, "bold"), f" on {row.estimate} {told}.")
+def _sentence(mark: str, style: str, row: RulePower, told: str, *, several: bool) -> Text:
+    rule = f"{row.gate}/{row.rule}" if several else row.rule
+    return Text.assemble((f"{mark} ", style), (rule, "bold"), f" on {row.estimate} {told}.")
 
 
 def _weak(row: RulePower, held: float) -> str:
@@ -131,7 +137,7 @@ def _weak(row: RulePower, held: float) -> str:
         if row.reads == "comparison" or row.unchanged is None
         else f", at {number(row.unchanged)},"
     )
-    return f"{passes}: such a candidate{at} is not {row.required}, whatever the number of {noun}"
+    return f"{passes}: no number of {noun} shows that such a candidate{at} is {row.required}"
 
 
 def _grounds(rows: Sequence[RulePower]) -> Iterator[Text]:

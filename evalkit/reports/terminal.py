@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from evalkit.records.scorecard import Estimate, Scorecard
+from evalkit.records.scorecard import Estimate, Interval, Scorecard
 from evalkit.records.verdict import Outcome, Verdict
 from evalkit.reports.view import (
     EstimateRow,
@@ -40,22 +40,36 @@ WIDE = 118
 """From this many columns on, units, flips and the baseline's intervals are shown too; the difference has its interval
 anywhere."""
 
+NO_INTERVAL = "(no interval)"
+"""Beside a number whose interval cannot be known; the scorecard's ``warnings`` tell why."""
+
 
 def scorecard_table(scorecard: Scorecard, width: int) -> Table:
-    """Return the estimates over all samples, task by task, candidate beside baseline."""
-    paired = any(e.model == "baseline" for e in scorecard.estimates)
+    """Return the estimates over all samples, task by task, candidate beside baseline.
+
+    A number is never cut: where there is no room, the baseline's values go (the difference tells them), and names fold.
+    """
     wide = width >= WIDE
+    table = _scorecard_table(scorecard, wide, baseline=True)
+    room = Console(width=10 * WIDE).measure(table).maximum
+    return table if wide or room <= width else _scorecard_table(scorecard, wide, baseline=False)
+
+
+def _scorecard_table(scorecard: Scorecard, wide: bool, *, baseline: bool) -> Table:
+    paired = any(e.model == "baseline" for e in scorecard.estimates)
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
+        show_edge=False,
         padding=(0, 1, 0, 0),
         title="Scorecard",
         title_justify="left",
     )
-    table.add_column("task, metric", no_wrap=True)
+    table.add_column("task, metric", overflow="fold")
     table.add_column("candidate", justify="right", no_wrap=True)
     if paired:
-        table.add_column("baseline", justify="right", no_wrap=True)
+        if baseline:
+            table.add_column("baseline", justify="right", no_wrap=True)
         table.add_column("difference", justify="right", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
     if wide:
@@ -71,7 +85,10 @@ def scorecard_table(scorecard: Scorecard, width: int) -> Table:
         if shown.task != task:
             task = shown.task
             table.add_row(Text(task, "bold"))
-        table.add_row(*_estimate_cells(row, shown, paired=paired, wide=wide))
+        cells = _estimate_cells(row, shown, paired=paired, wide=wide)
+        if paired and not baseline:
+            del cells[2]
+        table.add_row(*cells)
     return table
 
 
@@ -96,7 +113,12 @@ def _value(estimate: Estimate | None, *, interval: bool = True) -> Text:
         return Text("–")
     if not interval:
         return Text(number(estimate.value))
-    return Text.assemble(number(estimate.value), " ", (span(estimate.interval), "dim"))
+    return _with_interval(Text(number(estimate.value)), estimate.interval)
+
+
+def _with_interval(value: Text, interval: Interval | None) -> Text:
+    """Return a number with its interval; one that has none says so."""
+    return Text.assemble(value, " ", (span(interval) or NO_INTERVAL, "dim"))
 
 
 def _difference(row: EstimateRow) -> Text:
@@ -104,7 +126,7 @@ def _difference(row: EstimateRow) -> Text:
     if held is None or held.status != "compared":
         return Text(held.status if held else "–", "yellow")
     style = {"better": "green", "worse": "red", "": ""}[row.direction]
-    return Text.assemble((signed(held.difference), style), " ", (span(held.interval), "dim"))
+    return _with_interval(Text(signed(held.difference), style), held.interval)
 
 
 def outcome_list(verdict: Verdict) -> Table:
@@ -164,6 +186,7 @@ def drawing(scorecard: Scorecard, verdict: Verdict, width: int) -> RenderableTyp
     decided = [*_families(verdict), *_noted(verdict.notes, "yellow")]
     return Group(
         scorecard_table(scorecard, width),
+        "",
         *_apart(noted),
         outcome_list(verdict),
         "",

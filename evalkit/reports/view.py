@@ -49,15 +49,16 @@ class EstimateRow:
 def number(value: float | None) -> str:
     """Return a number with about four significant digits; a dash for none.
 
-    >>> number(0.98125), number(3.14159), number(84.739), number(123.456), number(None)
-    ('0.981', '3.142', '84.74', '123.5', '–')
+    >>> number(0.98125), number(-3.14159), number(84.739), number(123.456), number(None)
+    ('0.981', '−3.142', '84.74', '123.5', '–')
     """
     if value is None:
         return "–"
     magnitude = abs(value)
+    minus = "−" if value < 0 else ""  # as in the rules' reasons
     if magnitude >= 10:
-        return f"{value:,.1f}" if magnitude >= 100 else f"{value:.2f}"
-    return f"{value:.3f}"
+        return f"{minus}{magnitude:,.1f}" if magnitude >= 100 else f"{minus}{magnitude:.2f}"
+    return f"{minus}{magnitude:.3f}"
 
 
 def span(interval: Interval | None) -> str:

@@ -11,9 +11,11 @@ means get the interval and p-value that hold at any look (``betting``), and noth
 **Deviation**: zeros and ones in clusters, and means of which fewer than 10 pairs differ or all by the same amount, get
 t with two pairs added, as Bonett and Price add them: differences of ± the largest difference seen, each a cluster of
 its own and weighted by the square root of the mean cluster size m (the largest design effect is m). With m = 1 this is
-Bonett–Price. Plain CR1 passes a candidate at the margin in up to 74 % instead of 5 % of runs when hardly a pair
-differs: its standard error is then 0. Where no pair differs at all, unbounded means get the point 0 under the name
-``identical``, with a warning.
+Bonett–Price. As there, one-sided decisions need more: means out of clusters decide on what it spans together with
+Tango's interval of the counts of gained and lost pairs times the largest difference seen. Plain CR1 passes a candidate
+at the margin in up to 74 % instead of 5 % of runs when hardly a pair differs: its standard error is then 0. Where no
+pair differs at all, unbounded means get the point 0 under the name ``identical``, with a warning; fewer than 10 pairs
+or clusters get nothing.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ from evalkit.stats.paired_corpus import (
     corpus_values,
     identical_points,
 )
-from evalkit.stats.resampling import Resampled
+from evalkit.stats.resampling import FEWEST_UNITS, Resampled
 
 LEVELS = (0.80, 0.90, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
 """Two-sided levels of every difference: one-sided tests at .10, .05, .025, .01, .005, .0025, .001 and .0005 read them.
@@ -175,12 +177,14 @@ def _at_one_look(pairs: _Pairs, level: float, *, binary: bool) -> Paired:
         p_value, test = mcnemar_mid_p(pairs.gained, pairs.lost), "mcnemar mid-p"
     elif largest is None:
         added, made, p_value, test = None, (), None, ""
-        if pairs.n > 1 and pairs.clusters != 1:
+        if (pairs.clusters or pairs.n) >= FEWEST_UNITS:
             made, p_value = identical_points((level, *LEVELS)), 1.0
     else:
         few = binary or pairs.gained + pairs.lost < FEW_EVENTS
         added = largest if few or (pairs.span is not None and not _varies(pairs, largest)) else None
         made, p_value, test = _t(pairs, (level, *LEVELS), largest, added)
+        if added is not None and pairs.clusters_N is None:
+            made = (*made[:1], *(_with_tango(held, pairs, largest) for held in made[1:]))
     errors = joint_errors(
         pairs.candidate_N, pairs.baseline_N, pairs.clusters_N, largest=added, bounds=pairs.bounds
     )
@@ -218,6 +222,13 @@ def _t(
     return tuple(intervals), p_value, test
 
 
+def _with_tango(held: Interval, pairs: _Pairs, largest: float) -> Interval:
+    """Return what an interval spans together with Tango's of gained and lost pairs, each by the largest difference."""
+    counted = tango_interval(pairs.gained, pairs.lost, pairs.n, held.level)
+    low, high = largest * counted.low, largest * counted.high
+    return held.model_copy(update={"low": min(held.low, low), "high": max(held.high, high)})
+
+
 def _at_any_look(pairs: _Pairs, level: float) -> Paired:
     if pairs.clusters_N is not None or pairs.span is None:
         where = "without known bounds" if pairs.clusters_N is None else "under clusters"
@@ -247,6 +258,8 @@ def _corpus(
     found = corpus_difference(measure, resampled, level, LEVELS, rng)
     if found is None:
         return None
+    if found.interval is not None and not found.intervals:
+        warnings += (f"fewer than {FEWEST_UNITS} of what is resampled: too few to decide on",)
     return Paired(
         found.candidate,
         found.baseline,

@@ -24,6 +24,7 @@ from evalkit.stats.estimate import UNIT_BOUNDS, Aggregate
 from evalkit.stats.intervals import Array
 from evalkit.stats.joint import resampled_errors
 from evalkit.stats.resampling import (
+    FEWEST_UNITS,
     FromSums,
     Resampled,
     UnitSums,
@@ -71,7 +72,8 @@ def corpus_difference(
 ) -> CorpusDifference | None:
     """Return the difference of two models whose statistics ``resampled`` holds side by side; None without values.
 
-    ``level`` is that of the interval to be shown, ``levels`` those for decisions. Swaps are those of the task's
+    ``level`` is that of the interval to be shown, ``levels`` those for decisions; fewer than ``FEWEST_UNITS`` units
+    decide nothing. Swaps are those of the task's
     resampler, or drawn from ``rng``.
     """
     sums = resampled.sums
@@ -80,6 +82,8 @@ def corpus_difference(
         return None
     if len(sums.units_U) < 2:
         return CorpusDifference(*found)
+    if len(sums.units_U) < FEWEST_UNITS:
+        levels = ()
     half = sums.sums_UK.shape[1] // 2
     sums_BK, n_B = resampled.drawn
     candidate_B = measure.from_sums(sums_BK[:, :half], n_B)

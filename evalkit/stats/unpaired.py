@@ -13,8 +13,8 @@ error. Residual sums within a cluster lie in a known range; the standard errors 
 outcomes); Horowitz & Manski 2000, JASA 95, 77 (limits over all completions).
 
 **Deviation**: the range of a residual takes the cluster's sum and the mean apart, though they move together, so the
-limits are somewhat wider than over the completions alone. Two pairs are added, as in ``paired``, if any completion
-would have them added.
+limits are somewhat wider than over the completions alone. Two pairs are added and Tango's interval is joined, as in
+``paired``, if any completion would have it so; Tango's upper limit, which could only raise the least one, is left out.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _least_t(
     plain = _spread(least_C, greatest_C, n_C)
     surely = np.count_nonzero(least_N > 0) + np.count_nonzero(greatest_N < 0)
     possibly = np.count_nonzero((least_N != 0) | (greatest_N != 0))
-    spreads = []
+    spreads, size = [], None
     if not adjust and possibly >= FEW_EVENTS:
         spreads.append(plain)
     if adjust or surely < FEW_EVENTS or plain[1] <= 0:
@@ -114,12 +114,15 @@ def _least_t(
         near_N = np.minimum(np.abs(least_N), np.abs(greatest_N))
         nearest = float(np.where(straddles_N, 0.0, near_N).max())
         farthest = float(np.maximum(np.abs(least_N), np.abs(greatest_N)).max())
-        spreads.append(_spread(least_C, greatest_C, n_C, (nearest, farthest if nearest else span)))
+        size = (nearest, farthest if nearest else span)
+        spreads.append(_spread(least_C, greatest_C, n_C, size))
     method = "completed-t" if clusters_N is None else "completed-cr1-t"
     intervals = []
     for level in levels:
         t = t_quantile(level, len(n_C) - 1)
         low = min(mean - t * error for mean, _, error in spreads)
+        if size is not None and clusters_N is None:
+            low = min(low, _least_tango(least_N, size, level))
         high = min(mean + t * error for mean, error, _ in spreads)
         intervals.append(
             Interval(
@@ -127,6 +130,13 @@ def _least_t(
             )
         )
     return tuple(intervals)
+
+
+def _least_tango(least_N: Array, size: Bounds, level: float) -> float:
+    """Return the least of Tango's lower limit times the largest difference, whose ends are ``size``."""
+    gained, lost = int((least_N > 0).sum()), int((least_N < 0).sum())
+    counted = tango_interval(gained, lost, len(least_N), level).low
+    return counted * (size[1] if counted < 0 else size[0])
 
 
 def _spread(

@@ -58,12 +58,23 @@ def checked(file: Path, content: Any, record: type[AnyRecord]) -> AnyRecord:  # 
     if isinstance(written, int) and known is not None and written > known:
         message = f"format {written} was written by a newer evalkit; update evalkit to read it"
         raise UsageError([wrong(message, "format", str(known))])
+    if isinstance(written, int) and known is not None and written < known:
+        message = (
+            f"format {written} was written by an older evalkit; run the command that wrote it again"
+        )
+        raise UsageError([wrong(message, "format", str(known))])
     try:
         return record.model_validate(content)
     except ValidationError as error:
-        raise UsageError(
-            [wrong(each["msg"], _key_path(each["loc"])) for each in error.errors()]
-        ) from error
+        faults = error.errors()
+        lacking, foreign = (
+            [_key_path(f["loc"]) for f in faults if f["type"] == kind and len(f["loc"]) == 1]
+            for kind in ("missing", "extra_forbidden")
+        )
+        if lacking and foreign:  # another kind of file: what else is wrong with it helps nobody
+            message = f"this is no {record.__name__.lower()}: it lacks {', '.join(lacking)}"
+            raise UsageError([wrong(message, "")]) from error
+        raise UsageError([wrong(f["msg"], _key_path(f["loc"])) for f in faults]) from error
 
 
 def _refuse(constant: str) -> None:

@@ -8,6 +8,7 @@ whoever comes after a kill, finds the old content or the new, never a part.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -57,10 +58,30 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise disk_error(path, error) from error
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those it lies in, unless they are there. Raises RunError when the disk refuses."""
+    with disk_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 def disk_error(path: Path, error: OSError) -> RunError:
     """Return the RunError for a file that could not be written."""
-    advice = "free some space, or write elsewhere with --out; the same command resumes"
+    advice = _ADVICE.get(error.errno or 0, _FULL)
     return RunError(f"{path} cannot be written: {error.strerror or error}", advice)
+
+
+_FULL = "free some space, or write elsewhere; the same command resumes"
+_RIGHTS = "let this user write there, or write elsewhere; the same command resumes"
+_PLACE = "make its folder first, or write elsewhere"
+_ADVICE = {
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EROFS: _RIGHTS,
+    errno.ENOENT: _PLACE,
+    errno.ENOTDIR: _PLACE,
+    errno.EISDIR: "this is a folder: name a file",
+}
+"""What to do by the system's error number; for any other ``_FULL``."""
 
 
 def _sync_folder(folder: Path) -> None:

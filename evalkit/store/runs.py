@@ -205,7 +205,9 @@ def read_scorecard(path: Path) -> Scorecard:
     file = path / SCORECARD if path.is_dir() else path
     scorecard = checked(file, _content(file), Scorecard)
     if scorecard.digest != scorecard.computed_digest():
-        message = "the scorecard was changed after it was written"
+        message = (
+            "the scorecard was changed after it was written; put it back, or run the suite again"
+        )
         raise UsageError([Problem(str(file), None, "digest", message)])
     return scorecard
 

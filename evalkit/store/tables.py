@@ -55,7 +55,10 @@ def read_rows(folder: Path, sha256: str) -> Iterator[dict[str, Any]]:
     try:
         with path.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                message = "the samples were changed after the run: they are not the scorecard's"
+                message = (
+                    "the samples were changed after the run: they are not the scorecard's; put the file back, or run "
+                    "the suite again: what was answered is not asked again"
+                )
                 raise UsageError([Problem(str(path), None, "", message)])
             file.seek(0)
             for line in file:

@@ -298,6 +298,39 @@ def test_an_unfinished_run_is_not_promoted(released, tmp_path):
     assert code == 2 and "not finished" in told
 
 
+def test_a_run_whose_samples_were_cut_is_not_promoted(released, tmp_path):
+    """As a baseline it would be refused, and only after it had been announced."""
+    shutil.copytree(released, tmp_path / "run")
+    file = tmp_path / "run" / "samples.jsonl"
+    file.write_bytes(file.read_bytes()[:2000])
+    code, _, told = command("promote", "run", "--as", "x", "--out", ".", cwd=tmp_path)
+    assert code == 2 and "put the file back, or run the suite again" in told
+    assert not (tmp_path / "aliases.jsonl").exists()
+
+
+def test_the_list_of_aliases_says_which_run_is_gone(released, tmp_path):
+    shutil.copytree(released, tmp_path / "run")
+    assert command("promote", "run", "--as", "x", "--out", ".", cwd=tmp_path)[0] == 0
+    assert "not there" not in command("promote", "--list", "--out", ".", cwd=tmp_path)[1]
+    shutil.rmtree(tmp_path / "run")
+    assert (
+        "run  (not there any more)" in command("promote", "--list", "--out", ".", cwd=tmp_path)[1]
+    )
+
+
+def test_a_folder_that_is_no_run_is_told_from_a_name_that_means_nothing(place):
+    with pytest.raises(UsageError, match="is a folder, but no run's"):
+        open_run(place / "released", place / "reports")
+
+
+def test_a_baseline_that_is_neither_model_nor_run_is_answered_with_the_nearest_alias(
+    place, promoted
+):
+    models = ("--candidate", "better", "--baseline", "./producton")
+    code, _, told = command("run", "suite.yaml", *models, "--backend", "replay", cwd=place)
+    assert code == 2 and "did you mean 'production'" in told
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -402,7 +435,7 @@ def test_backtest_shows_what_a_gate_would_have_decided_on_each_run(together, rel
     assert [run["failed"] for run in told["runs"]] == [["decisions"]] * 2
     assert [Path(run["run"]).name for run in told["unread"]] == ["unfinished"]
     assert told["rules"] == {
-        "never matched": ["strict/nothing"],
+        "never measured": ["strict/nothing"],
         "never failed": ["strict/json"],
         "never passed": ["strict/decisions"],
     }

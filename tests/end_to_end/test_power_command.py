@@ -130,6 +130,39 @@ def test_a_run_that_is_not_there_is_a_usage_error(folder, capsys):
     assert "nowhere" in err
 
 
+def test_a_run_of_another_suite_tells_nothing_and_is_refused(folder, capsys):
+    other = SUITE.replace("name: cities", "name: rivers").replace("gates: [gate.yaml]\n", "")
+    (folder / "other.yaml").write_text(other)
+    run(["run", "other.yaml", "--candidate", "old.jsonl", "--quiet"])
+    (past,) = (path for path in (folder / "reports").iterdir() if path.is_dir())
+    code, _, err = power(capsys, "suite.yaml", "--from", str(past))
+    assert code == 2
+    assert "none of the numbers" in err
+
+
+def test_of_several_gates_each_rule_is_told_with_its_own(folder, capsys):
+    (folder / "again.yaml").write_text(GATE.replace("ship", "again"))
+    _, out, _ = power(capsys, "suite.yaml", "again.yaml")
+    assert "? ship/no-worse on" in out and "? again/no-worse on" in out
+
+
+def test_a_level_that_an_unchanged_candidate_only_just_has_is_not_denied_but_cannot_be_shown(
+    folder, capsys
+):
+    (folder / "level.yaml").write_text(
+        "gate: level\nrules:\n"
+        "  - {id: level, estimate: cities/exact_match, require: at_least, value: 0.9}\n"
+    )
+    _, out, _ = power(capsys, "suite.yaml", "level.yaml")
+    assert "no number of samples shows that such a candidate, at 0.900, is ≥ 0.9" in out
+
+
+def test_a_file_that_cannot_be_written_is_no_verdict(folder, capsys):
+    code, _, err = power(capsys, "suite.yaml", "--json", "nowhere/power.json")
+    assert code == 3
+    assert "make its folder first" in err
+
+
 def test_help_shows_examples(capsys):
     code, out, _ = power(capsys, "--help")
     assert code == 0

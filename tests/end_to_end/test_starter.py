@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 from commands import environment, evalkit, only_run, scorecard
 
+from evalkit.cli import main
 from evalkit.cli.main import COMMANDS
+from evalkit.cli.options import Option
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +116,41 @@ def test_a_flag_may_come_from_the_environment(starter):
     done = evalkit("run", "suite.yaml", cwd=starter, EVALKIT_LIMIT="20", EVALKIT_OUT="limited")
     assert done.code == 4, done.err
     assert scorecard(starter / "limited")["estimates"][0]["counts"]["planned"] == 20
+
+
+def test_a_flags_variable_has_the_flags_name():
+    """As the help promises: whatever the code calls it."""
+    for module, _ in COMMANDS.values():
+        for parameter in import_module(module).command.params:
+            if isinstance(parameter, Option):
+                flags = [flag for flag in parameter.opts if flag.startswith("--")]
+                names = {f"EVALKIT_{flag[2:].replace('-', '_').upper()}" for flag in flags}
+                assert parameter.envvar in names, (module, flags)
+
+
+def test_a_place_that_cannot_be_made_is_no_verdict(starter):
+    """Whatever cannot be done ends with 3: with 1 it would read as a model that failed."""
+    (starter / "file").write_text("")
+    for name in ("run", "calibrate"):
+        done = evalkit(name, "suite.yaml", "--out", "file/reports", cwd=starter)
+        assert done.code == 3, done.err
+        assert "cannot be written" in done.err and "Traceback" not in done.err
+
+
+def test_a_defect_is_no_verdict_either(monkeypatch, capsys):
+    monkeypatch.setattr(main, "run", lambda argv: 1 // 0)
+    with pytest.raises(SystemExit) as ended:
+        main.main([])
+    assert ended.value.code == 3
+    assert "nothing was decided" in capsys.readouterr().err
+
+
+def test_an_empty_data_set_does_not_validate(starter, tmp_path):
+    shutil.copytree(starter, tmp_path / "copy")
+    (tmp_path / "copy" / "data" / "sums.jsonl").write_text("")
+    done = evalkit("validate", "suite.yaml", cwd=tmp_path / "copy")
+    assert done.code == 2
+    assert "holds no sample" in done.err
 
 
 def test_without_a_gate_nothing_is_decided(starter, tmp_path):

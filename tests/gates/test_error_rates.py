@@ -120,8 +120,9 @@ def test_means_of_which_few_pairs_differ_keep_alpha():
         # 4 % of the documents lose half of their fields: a mean loss of .02.
         lost = np.where(rng.random(100) < 0.04, 0.5, 0.0)
         passed.append(passes(MEAN, (1 - lost)[:, None], np.ones((100, 1)), 0.02))
-    # Plain t passes 8.8 %: a lucky draw with one such document or none also shows little spread.
-    at_most(passed, 0.05, slack=0.02)
+    # Plain t passes 8.8 %: a lucky draw with one such document or none also shows little spread. With two pairs added
+    # it passes 7.0 %; joined with Tango's interval, none.
+    at_most(passed, 0.05)
 
 
 @pytest.mark.parametrize("n", [100, 300, 1000])

@@ -156,6 +156,7 @@ def test_where_the_finest_level_is_too_coarse_nothing_is_decided():
     )
     assert "one alone must reach p 0.0026, but the finest level held is 0.005" in told
     assert decided(*many, finest=0.005, on_inconclusive="fail")[0].counts_as == "fail"
+    assert decided(*many, finest=0.005, on_inconclusive="pass")[0].counts_as == "inconclusive"
     assert decided(*many, finest=0.0005)[0].counts_as == "pass"
 
 

@@ -210,7 +210,15 @@ def test_a_number_of_flips_is_counted(count, status):
     )
 
 
-@pytest.mark.parametrize("method", ["cr1-t", "adjusted-cr1-t", "betting", None])
+def test_samples_that_may_not_have_been_asked_cannot_be_counted():
+    early = comparison(0, 0, 30, interval=interval(-0.1, 0.1, method="betting"))
+    assert decide("keeps", early).status == "inconclusive"
+    for options in ({"count": 0}, {"value": 0.5}):
+        assert decide("max_flips", early, **options).status == "inconclusive"
+    assert decide("keeps", comparison(0, 0, 30)).status == "pass"
+
+
+@pytest.mark.parametrize("method", ["cr1-t", "adjusted-cr1-t", None])
 def test_a_share_of_dependent_pairs_has_no_interval(method):
     shown = interval(-0.1, 0.1, method=method) if method else None
     held = comparison(9, 2, 1000, interval=shown)

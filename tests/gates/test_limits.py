@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from math import sqrt
+
+import numpy as np
 import pytest
 from gate_evidence import counts, decide, estimate, interval, rate
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from evalkit.metrics.base import mean
 from evalkit.registry import find
+from evalkit.stats.estimate import estimate as estimated
 from evalkit.stats.intervals import clopper_pearson_interval, wilson_interval
 
+MEAN = mean("", column=0)
 BEST_FIRST = ["pass", "inconclusive", "fail"]
 
 
@@ -98,16 +104,44 @@ def test_samples_without_a_score_count_against_a_rate(name, value, status, count
     assert decide(name, rate(right, 294), value=value).status == "pass"
 
 
-def test_samples_without_a_score_count_against_a_mean_of_fractions_by_manskis_bounds():
-    held = estimate(0.9, interval(0.88, 0.92), counts(200, 150), kind="mean")
-    decision = decide("at_least", held, value=0.7)
-    assert decision.observed == pytest.approx(0.675)
+@pytest.mark.parametrize(("unit", "span"), [("fraction", 1), ("points", 100)])
+def test_samples_without_a_score_count_against_a_mean_with_known_ends(unit, span):
+    ends = interval(0.88 * span, 0.92 * span)
+    held = estimate(0.9 * span, ends, counts(200, 150), kind="mean", unit=unit)
+    decision = decide("at_least", held, value=0.7 * span)
+    assert decision.observed == pytest.approx(0.675 * span)
     assert decision.interval is not None
-    assert (decision.interval.low, decision.interval.high) == pytest.approx((0.66, 0.69))
+    # t(149)² · .75 · .25 · .9² / 199 is what 50 scores that may be 0 add to (.75 · .02)².
+    reach = sqrt(0.015**2 + 1.97601**2 * 0.75 * 0.25 * 0.81 / 199)
+    assert decision.interval.low == pytest.approx((0.675 - reach) * span, rel=1e-5)
+    assert decision.interval.high == pytest.approx(0.69 * span)  # the other end is Manski's
     assert decision.status == "fail"
-    ceiling = decide("at_most", held, value=0.95)
+    ceiling = decide("at_most", held, value=0.95 * span)
     assert ceiling.interval is not None
-    assert (ceiling.interval.low, ceiling.interval.high) == pytest.approx((0.91, 0.94))
+    assert ceiling.interval.low == pytest.approx(0.91 * span)
+    assert ceiling.interval.high == pytest.approx((0.925 + reach) * span, rel=1e-5)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data(), st.booleans(), st.booleans())
+def test_a_missing_score_passes_no_rule_that_the_worst_score_would_not(data, lower, anytime):
+    scores = st.sampled_from([0.0, 0.25, 0.5, 0.9, 0.95, 1.0])
+    held = np.array(data.draw(st.lists(scores, min_size=2, max_size=60)))
+    missing = data.draw(st.integers(1, 10))
+    name, worst = ("at_most", 1.0) if lower else ("at_least", 0.0)
+
+    def answered(values, planned):
+        found = estimated(MEAN, values[:, None], level=0.95, binary=False, anytime=anytime)
+        return estimate(found.value, found.interval, counts(planned, len(values)))
+
+    planned = len(held) + missing
+    filled = answered(np.append(held, np.full(missing, worst)), planned).interval
+    left_out = decide(name, answered(held, planned), value=0.5).interval
+    assert filled is not None and left_out is not None
+    if lower:
+        assert left_out.high >= filled.high - 1e-9
+    else:
+        assert left_out.low <= filled.low + 1e-9
 
 
 def test_samples_without_a_score_are_named_where_they_cannot_be_bounded():
@@ -115,6 +149,18 @@ def test_samples_without_a_score_are_named_where_they_cannot_be_bounded():
     assert decide("at_least", held, value=25).reason == (
         "extract/valid is 30.000 (95 % interval 28.000 to 32.000), wholly at or above 25; "
         "50 of 200 samples have no score and are left out"
+    )
+
+
+def test_resamples_of_fewer_than_ten_samples_decide_nothing():
+    held = [
+        estimate(30.0, interval(28, 32), counts(n), kind="corpus", unit="points") for n in (9, 10)
+    ]
+    few, enough = (decide("at_least", each, value=25) for each in held)
+    assert (few.status, enough.status) == ("inconclusive", "pass")
+    assert few.reason == (
+        "extract/valid is 30.000 (95 % interval 28.000 to 32.000), but resamples "
+        "of fewer than 10 samples decide nothing"
     )
 
 

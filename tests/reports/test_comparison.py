@@ -181,7 +181,7 @@ def test_no_number_is_cut_at_the_width_of_a_terminal(width):
     long = comparison(metric="json_fields.exact_document", test="approximate randomisation")
     text = shown(width, comparisons=(comparison(), long))
     assert "0.900 [0.870, 0.930]  0.840 [0.810, 0.870]  400" in text
-    assert re.search(r"exact_document +−0.060 \[-0.090, -0.030\]  <0.001    400", text)
+    assert re.search(r"exact_document +−0.060 \[−0.090, −0.030\]  <0.001    400", text)
     assert "approximate randomisation" in text
     assert "…" not in text
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from rich.console import Console
 
@@ -136,8 +138,24 @@ def test_no_number_is_cut_at_the_width_of_a_terminal(width):
         width,
     )
     assert "0.900 [0.830, 0.940]" in text
-    assert "+0.031 [-0.053, 0.114]" in text or "+0.030 [-0.053, 0.114]" in text
+    assert "+0.031 [−0.053, 0.114]" in text or "+0.030 [−0.053, 0.114]" in text
     assert "…" not in text
+
+
+def test_at_80_columns_the_baselines_value_goes_before_a_number_is_cut():
+    long = "json_fields.exact_document"
+    held = [estimate(metric=long), estimate("baseline", metric=long, value=0.85)]
+    told = comparison(-0.053, 0.114).model_copy(update={"metric": long})
+    text = printed(card(held, [told]), verdict(outcome()), 80)
+    assert re.search(
+        r"exact_document +0.900 \[0.830, 0.940\] +\+0.03. \[−0.053, 0.114\] +100", text
+    )
+    assert "…" not in text and "baseline" not in text.split("Rules")[0]
+
+
+def test_a_number_without_an_interval_says_so():
+    text = printed(card([estimate(interval=None, kind="corpus")]), verdict(outcome()))
+    assert "0.900 (no interval)" in text
 
 
 def test_the_verdict_stands_last_and_what_failed_stands_first():

@@ -187,11 +187,17 @@ def test_a_clustered_mean_agrees_with_statsmodels():
     assert (found.test, found.intervals[0].method) == ("clustered paired t", "cr1-t")
 
 
-def test_a_mean_of_which_few_pairs_differ_widens_as_bonett_price_would():
-    candidate, baseline = column([0.0] * 2 + [1.0] * 198), column([1.0] * 200)
+@pytest.mark.parametrize("loss", [1.0, 0.5])
+def test_a_mean_of_which_few_pairs_differ_widens_as_bonett_price_and_tango_would(loss):
+    candidate, baseline = column([1.0 - loss] * 2 + [1.0] * 198), column([1.0] * 200)
     found = compare(MEAN, candidate, baseline)
-    expected = bonett_price_interval(0, 2, 200, 0.95)
-    assert at(found, 0.95) == pytest.approx((expected.low, expected.high), abs=5e-4)
+    shown, decided = bonett_price_interval(0, 2, 200, 0.95), tango_interval(0, 2, 200, 0.95)
+    assert found.interval is not None
+    assert (found.interval.low, found.interval.high) == pytest.approx(
+        (loss * shown.low, loss * shown.high), abs=5e-4
+    )
+    assert at(found, 0.95)[0] == pytest.approx(loss * decided.low)
+    assert at(found, 0.95)[1] == found.interval.high
     assert found.intervals[0].method == "adjusted-t"
     assert any("only 2 of 200 pairs differ" in warning for warning in found.warnings)
 
@@ -204,6 +210,13 @@ def test_identical_means_of_fractions_are_bounded_and_others_are_called_identica
     assert at(unbounded, 0.95) == (0, 0)
     assert unbounded.p_value == 1.0
     assert "candidate and baseline score the same on all 50 pairs" in unbounded.warnings
+
+
+def test_fewer_than_ten_identical_pairs_without_known_ends_decide_nothing():
+    few, enough = (column(np.linspace(0, 1, n)) for n in (9, 10))
+    ratios = [np.column_stack([np.arange(9.0), np.full(9, 10.0)])] * 2
+    assert compare(WORDS, few, few).intervals == compare(NATS, *ratios).intervals == ()
+    assert {i.method for i in compare(WORDS, enough, enough).intervals} == {"identical"}
 
 
 def test_bounded_means_that_all_differ_alike_get_an_interval_and_unbounded_ones_none():
@@ -298,6 +311,24 @@ def test_a_corpus_measure_decides_at_the_levels_its_resamples_can_tell():
     found = compare(MICRO, np.column_stack([hits[0], totals]), np.column_stack([hits[1], totals]))
     assert tuple(i.level for i in found.intervals) == (0.80, 0.90, 0.95, 0.98, 0.99, 0.995)
     assert (found.gained, found.lost) == (None, None)
+
+
+@pytest.mark.parametrize("clusters", [None, np.repeat(np.arange(10), 2)])
+def test_a_corpus_measure_of_fewer_than_ten_units_is_shown_and_decides_nothing(clusters):
+    rng = np.random.default_rng(5)
+    units = 10 if clusters is None else 20
+    hits = rng.integers(0, 20, (2, units)).astype(float)
+    models = [np.column_stack([column, np.full(units, 20.0)]) for column in hits]
+    less = slice(1, None) if clusters is None else slice(2, None)
+    enough = compare(MICRO, *models, clusters=clusters)
+    few = compare(
+        MICRO,
+        *(each[less] for each in models),
+        clusters=None if clusters is None else clusters[less] - 1,
+    )
+    assert enough.intervals and not few.intervals
+    assert few.interval is not None and few.p_value is not None
+    assert few.warnings[-1] == "fewer than 10 of what is resampled: too few to decide on"
 
 
 def test_the_joint_errors_of_a_ratio_of_sums_agree_with_the_delta_method():

@@ -407,11 +407,25 @@ def test_a_damaged_run_file_is_a_run_error_with_advice(tmp_path):
     RunFolder.create(tmp_path, "a").close()
 
 
+def test_another_kind_of_file_is_refused_in_one_sentence(tmp_path):
+    with RunFolder.create(tmp_path, "a") as folder:
+        folder.write_verdict(verdict(scorecard()))
+        with pytest.raises(UsageError, match="this is no scorecard: it lacks") as error:
+            read_scorecard(folder.path / "verdict.json")
+    assert len(error.value.problems) == 1
+
+
+def test_an_older_format_says_how_to_get_a_newer_one(tmp_path):
+    (tmp_path / "scorecard.json").write_text('{"format": 0}')
+    with pytest.raises(UsageError, match="older evalkit; run the command that wrote it again"):
+        read_scorecard(tmp_path)
+
+
 def test_a_place_that_cannot_be_written_is_a_run_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot be written") as error:
         RunFolder.create(tmp_path / "file", "a")
-    assert "--out" in error.value.advice
+    assert "write elsewhere" in error.value.advice
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk always full")

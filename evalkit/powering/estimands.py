@@ -11,10 +11,11 @@ import numpy as np
 from evalkit.estimating import full_name
 from evalkit.gates.stopping import why_not_sequential
 from evalkit.metrics.base import Measure, Metric
-from evalkit.planning.planner import attribute_of
+from evalkit.planning import attribute_of, replicates_of
 from evalkit.ports import SampleSource
 from evalkit.records.scorecard import estimate_name
 from evalkit.records.suite import GateSpec, TaskSpec
+from evalkit.scoring import refuse_identifier
 from evalkit.stats.intervals import Codes, cluster_codes
 
 
@@ -35,7 +36,7 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True)
-class Target:
+class Estimand:
     """One estimate that a suite will give."""
 
     task: str
@@ -61,27 +62,28 @@ class Target:
         return estimate_name(self.task, self.metric, self.slice)
 
 
-def targets_of(tasks: Iterable[Task], gates: Sequence[GateSpec]) -> Iterator[Target]:
-    """Yield every target of every task: measure by measure, all samples first, then each slice that the data hold.
+def estimands_of(
+    tasks: Iterable[Task], gates: Sequence[GateSpec], *, has_baseline: bool = True
+) -> Iterator[Estimand]:
+    """Yield every estimand of every task: measure by measure, all samples first, then each slice that the data hold.
 
     The ``gates`` decide whether a task that says so can stop early. Reads each data set once, and not at all where
-    neither slices nor clusters are declared and its size is known.
+    neither slices nor clusters are declared and its size is known. Raises UsageError on a slice that is an identifier.
     """
     for task in tasks:
         rows, clusters = _counted(task)
         anytime = task.spec.stop == "early" and not why_not_sequential(
-            gates, task.spec, task.metrics
+            gates, task.spec, task.metrics, has_baseline=has_baseline
         )
-        replicates = getattr(getattr(task.spec, "decoding", None), "replicates", 1)
         for metric in task.metrics:
             for measure in metric.measures:
                 for slice_, members_N in rows.items():
-                    yield Target(
+                    yield Estimand(
                         task=task.spec.name,
                         metric=full_name(metric.name, measure.name),
                         slice=slice_,
                         measure=measure,
-                        binary=measure.kind == "rate" and replicates == 1,
+                        binary=measure.kind == "rate" and replicates_of(task.spec) == 1,
                         samples=len(members_N),
                         clusters_N=None if clusters is None else clusters[members_N],
                         anytime=anytime,
@@ -93,18 +95,19 @@ def _counted(task: Task) -> tuple[Mapping[str | None, Codes], Codes | None]:
     fields, cluster = task.spec.slices, task.spec.cluster
     if not fields and cluster is None and task.source.total is not None:
         return {None: np.arange(task.source.total)}, None
-    members: dict[str, list[int]] = {}
+    members: dict[str, dict[str, list[int]]] = {field: {} for field in fields}
     clusters: list[str] = []
     total = 0
     for _, row in task.source.rows():
         for field in fields:
-            members.setdefault(f"{field}={attribute_of(row, field)}", []).append(total)
+            members[field].setdefault(attribute_of(row, field), []).append(total)
         if cluster is not None:
             clusters.append(attribute_of(row, cluster))
         total += 1
-    # The order of the fields, then of the values, is the scorecard's.
-    order = {field: place for place, field in enumerate(fields)}
-    named = sorted(members, key=lambda name: (order[name.partition("=")[0]], name))
     slices: dict[str | None, Codes] = {None: np.arange(total)}
-    slices.update({name: np.asarray(members[name], dtype=np.intp) for name in named})
+    # The order of the fields, then of the values, is the scorecard's.
+    for field, values in members.items():
+        refuse_identifier(task.spec.name, field, len(values))
+        for value in sorted(values):
+            slices[f"{field}={value}"] = np.asarray(values[value], dtype=np.intp)
     return slices, None if cluster is None else cluster_codes(clusters)
