@@ -6,16 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from evalkit.errors import Problem, UsageError
 from evalkit.loaders.datasets import open_dataset
 from evalkit.loaders.gates import load_gate
 from evalkit.loaders.suite_metrics import build_metric
 from evalkit.loaders.suites import LoadedSuite, load_suite
-from evalkit.pipeline import TaskParts
 from evalkit.planning import Row
 from evalkit.records.suite import DatasetSpec, GateSpec, SuiteSpec, TaskSpec
+
+if TYPE_CHECKING:
+    from evalkit.pipeline import TaskParts
 
 DigestFile = Callable[[Path], str]
 T = TypeVar("T")
@@ -92,6 +94,8 @@ def _limited(suite: SuiteSpec, limit: int) -> SuiteSpec:
 
 def task_parts(task: TaskSpec, folder: Path, digest_file: DigestFile) -> TaskParts:
     """Return a task's rows, metrics and few-shot examples."""
+    from evalkit.pipeline import TaskParts  # brings asyncio, which checking files does not need
+
     source = open_dataset(task.dataset, folder, digest_file)
     return TaskParts(
         spec=task,
