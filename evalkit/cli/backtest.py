@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from evalkit.cli.options import EXISTING_FILE, FOLDER, option
+from evalkit.cli.options import EXISTING_FILE, json_file, option, out_folder
 
 if TYPE_CHECKING:
     from evalkit.cli.past_runs import PastRun
@@ -26,20 +26,8 @@ if TYPE_CHECKING:
     metavar="GATES",
     help="Another gate file that decides with the first. May be given again.",
 )
-@option(
-    "--out",
-    type=FOLDER,
-    default=Path("reports"),
-    show_default=True,
-    help="The folder of runs that names and aliases are looked up in.",
-)
-@option(
-    "--json",
-    "json_file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Write everything as JSON too.",
-)
+@out_folder("The folder of runs that names and aliases are looked up in.")
+@json_file()
 def command(
     gates: Path, runs: tuple[str, ...], more: tuple[Path, ...], out: Path, json_file: Path | None
 ) -> int:

@@ -14,7 +14,18 @@ from typing import Any
 
 import click
 
-from evalkit.cli.options import EXISTING_FILE, FOLDER, option, parsed_arguments
+from evalkit.cli.options import (
+    EXISTING_FILE,
+    REQUEST_TIMEOUT,
+    answer_store,
+    backend,
+    backend_arguments,
+    gate_files,
+    limit,
+    option,
+    out_folder,
+    parsed_arguments,
+)
 
 
 @click.command("calibrate")
@@ -24,13 +35,8 @@ from evalkit.cli.options import EXISTING_FILE, FOLDER, option, parsed_arguments
     metavar="MODEL",
     help="The model to ask, written as in 'evalkit run'.  [default: the suite's baseline, else its candidate]",
 )
-@option(
-    "--gate",
-    "gate",
-    multiple=True,
-    type=EXISTING_FILE,
-    metavar="GATES",
-    help="A gate file whose false alarms are counted, beside those the suite names. May be given again.",
+@gate_files(
+    "A gate file whose false alarms are counted, beside those the suite names. May be given again."
 )
 @option(
     "-k",
@@ -40,40 +46,14 @@ from evalkit.cli.options import EXISTING_FILE, FOLDER, option, parsed_arguments
     show_default=True,
     help="How often everything is asked.",
 )
-@option(
-    "--out",
-    type=FOLDER,
-    default=Path("reports"),
-    show_default=True,
-    help="The calibration is written to OUT/calibrations/.",
+@out_folder("The calibration is written to OUT/calibrations/.")
+@backend("What answers for checkpoints, as in 'evalkit run'.")
+@backend_arguments("An argument of the backend (see 'evalkit list backends').")
+@limit("Ask only the first N samples of each task.")
+@answer_store(
+    "The answer store; a fresh one measures anew what another one holds.  [default: OUT/answers.sqlite]"
 )
-@option(
-    "--backend",
-    type=click.Choice(["auto", "transformers", "vllm", "openai", "replay"]),
-    default="auto",
-    show_default=True,
-    help="What answers for checkpoints, as in 'evalkit run'.",
-)
-@option(
-    "--model-arg",
-    "model_arg",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="An argument of the backend (see 'evalkit list backends').",
-)
-@option("--limit", type=click.IntRange(min=1), help="Ask only the first N samples of each task.")
-@option(
-    "--store",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The answer store; a fresh one measures anew what another one holds.  [default: OUT/answers.sqlite]",
-)
-@option(
-    "--request-timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=600.0,
-    show_default=True,
-    help="Seconds one request may take.",
-)
+@REQUEST_TIMEOUT
 @option("--quiet", is_flag=True, help="No progress; what it means alone.")
 @option("--show", type=EXISTING_FILE, metavar="FILE", help="Print a calibration and ask nothing.")
 def command(suite: Path | None, show: Path | None, **flags: Any) -> int:  # noqa: ANN401 - one value per option above

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from evalkit.cli.options import FOLDER, option
+from evalkit.cli.options import json_file, option, out_folder
 
 if TYPE_CHECKING:
     from evalkit.cli.past_runs import PastRun
@@ -53,21 +53,10 @@ if TYPE_CHECKING:
     show_default=True,
     help="For means: a sample whose score moved by no more than this did not change.",
 )
-@option(
-    "--json",
-    "json_file",
-    envvar="EVALKIT_JSON",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Write everything, every slice and the whole of both answers included, to this file too.",
+@json_file(
+    "Write everything, every slice and the whole of both answers included, to this file too."
 )
-@option(
-    "--out",
-    type=FOLDER,
-    default=Path("reports"),
-    show_default=True,
-    help="Where runs and aliases lie.",
-)
+@out_folder("Where runs and aliases lie.")
 def command(
     old: str,
     new: str | None,

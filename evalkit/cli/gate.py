@@ -6,20 +6,14 @@ from pathlib import Path
 
 import click
 
-from evalkit.cli.options import CALIBRATION, EXISTING_FILE, FOLDER, option
+from evalkit.cli.options import CALIBRATION, EXISTING_FILE, option, out_folder
 
 
 @click.command("gate")
 @click.argument("run")
 @click.argument("gates", nargs=-1, required=True, type=EXISTING_FILE)
 @option("--write", is_flag=True, help="Replace the run's verdict.json with this verdict.")
-@option(
-    "--out",
-    type=FOLDER,
-    default=Path("reports"),
-    show_default=True,
-    help="The folder of runs that a name or an alias is looked up in.",
-)
+@out_folder("The folder of runs that a name or an alias is looked up in.")
 @CALIBRATION
 def command(
     run: str, gates: tuple[Path, ...], out: Path, calibration: Path | None, *, write: bool

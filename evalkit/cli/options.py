@@ -31,6 +31,51 @@ EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
+def out_folder(told: str) -> Callable[[F], F]:
+    """Return the option ``--out``: the folder of runs."""
+    return option("--out", type=FOLDER, default=Path("reports"), show_default=True, help=told)
+
+
+def json_file(told: str = "Write everything as JSON too.") -> Callable[[F], F]:
+    """Return the option ``--json``: a file for what is printed."""
+    file = click.Path(dir_okay=False, path_type=Path)
+    return option("--json", "json_file", type=file, metavar="FILE", help=told)
+
+
+def gate_files(told: str) -> Callable[[F], F]:
+    """Return the option ``--gate``: gate files beside those that are named elsewhere."""
+    return option("--gate", multiple=True, type=EXISTING_FILE, metavar="GATES", help=told)
+
+
+def backend(told: str) -> Callable[[F], F]:
+    """Return the option ``--backend``."""
+    known = click.Choice(["auto", "transformers", "vllm", "openai", "replay"])
+    return option("--backend", type=known, default="auto", show_default=True, help=told)
+
+
+def backend_arguments(told: str) -> Callable[[F], F]:
+    """Return the option ``--model-arg``, for ``parsed_arguments``."""
+    return option("--model-arg", multiple=True, metavar="KEY=VALUE", help=told)
+
+
+def limit(told: str) -> Callable[[F], F]:
+    """Return the option ``--limit``: only the first samples of each task."""
+    return option("--limit", type=click.IntRange(min=1), help=told)
+
+
+def answer_store(told: str) -> Callable[[F], F]:
+    """Return the option ``--store``."""
+    return option("--store", type=click.Path(dir_okay=False, path_type=Path), help=told)
+
+
+REQUEST_TIMEOUT = option(
+    "--request-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600.0,
+    show_default=True,
+    help="Seconds one request may take.",
+)
+"""For commands that ask a model."""
 CALIBRATION = option(
     "--calibration",
     type=EXISTING_FILE,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from evalkit.cli.options import EXISTING_FILE, FOLDER, option
+from evalkit.cli.options import EXISTING_FILE, json_file, limit, option, out_folder
 
 if TYPE_CHECKING:
     from evalkit.powering import Assumptions
@@ -38,25 +38,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="The chance with which an effect must be seen.",
 )
-@option(
-    "--limit",
-    type=click.IntRange(min=1),
-    help="As if only the first N samples of each task were run.",
-)
-@option(
-    "--out",
-    type=FOLDER,
-    default=Path("reports"),
-    show_default=True,
-    help="The folder of runs that RUN is looked up in.",
-)
-@option(
-    "--json",
-    "json_file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Write everything as JSON too.",
-)
+@limit("As if only the first N samples of each task were run.")
+@out_folder("The folder of runs that RUN is looked up in.")
+@json_file()
 def command(
     suite: Path,
     gates: tuple[Path, ...],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from evalkit.cli.options import FOLDER, option
+from evalkit.cli.options import option, out_folder
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,13 +25,7 @@ SCORECARD_DIGITS = 12
 @click.command("promote")
 @click.argument("run", required=False)
 @option("--as", "alias", metavar="ALIAS", help="The name to give it, such as production.")
-@option(
-    "--out",
-    type=FOLDER,
-    default=Path("reports"),
-    show_default=True,
-    help="The folder of runs whose aliases these are.",
-)
+@out_folder("The folder of runs whose aliases these are.")
 @option("--note", default="", metavar="TEXT", help="Why; kept in the history.")
 @option(
     "--anyway", is_flag=True, help="Promote although the gates did not pass; the history says so."

@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evalkit.cli.options import CALIBRATION, EXISTING_FILE, FOLDER, option, parsed_arguments
+from evalkit.cli.options import (
+    CALIBRATION,
+    EXISTING_FILE,
+    REQUEST_TIMEOUT,
+    answer_store,
+    backend,
+    backend_arguments,
+    gate_files,
+    limit,
+    option,
+    out_folder,
+    parsed_arguments,
+)
 from evalkit.cli.running import loop_factory, terminable
 
 if TYPE_CHECKING:
@@ -37,58 +49,23 @@ if TYPE_CHECKING:
     help="The model it must not fall behind, written the same way, or an earlier run of it (a run's folder, an alias "
     "such as production), which asks nothing; 'none' runs without one.",
 )
-@option(
-    "--gate",
-    "gate",
-    multiple=True,
-    type=EXISTING_FILE,
-    metavar="GATES",
-    help="A gate file, beside those the suite names. May be given again.",
+@gate_files("A gate file, beside those the suite names. May be given again.")
+@out_folder("Where the run's folder is written.")
+@backend(
+    "What answers for checkpoints; auto takes vLLM where a GPU and vLLM are found, else transformers."
 )
-@option(
-    "--out",
-    type=FOLDER,
-    default=Path("reports"),
-    show_default=True,
-    help="Where the run's folder is written.",
+@backend_arguments(
+    "An argument of the backend (see 'evalkit list backends'); candidate.KEY or baseline.KEY for one model alone."
 )
-@option(
-    "--backend",
-    type=click.Choice(["auto", "transformers", "vllm", "openai", "replay"]),
-    default="auto",
-    show_default=True,
-    help="What answers for checkpoints; auto takes vLLM where a GPU and vLLM are found, else transformers.",
-)
-@option(
-    "--model-arg",
-    "model_arg",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="An argument of the backend (see 'evalkit list backends'); candidate.KEY or baseline.KEY for one model alone.",
-)
-@option(
-    "--limit",
-    type=click.IntRange(min=1),
-    help="Run only the first N samples of each task: for trying a suite out.",
-)
+@limit("Run only the first N samples of each task: for trying a suite out.")
 @option(
     "--allow-undecidable",
     "allow_undecidable",
     is_flag=True,
     help="Run although a blocking rule can never pass or never fail with this many samples (allowed with --limit).",
 )
-@option(
-    "--store",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The answer store; runs may share one.  [default: OUT/answers.sqlite]",
-)
-@option(
-    "--request-timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=600.0,
-    show_default=True,
-    help="Seconds one request may take.",
-)
+@answer_store("The answer store; runs may share one.  [default: OUT/answers.sqlite]")
+@REQUEST_TIMEOUT
 @CALIBRATION
 @option("--quiet", is_flag=True, help="No progress; the verdict alone.")
 def command(suite: Path, out: Path, **flags: Any) -> int:  # noqa: ANN401 - one value per option above

@@ -24,6 +24,7 @@ from evalkit.metrics.base import Array, Measure
 from evalkit.records.scorecard import Better, Comparison, Interval, Record
 from evalkit.scoring import MetricTable
 from evalkit.stats.intervals import Codes
+from evalkit.stats.multiple import benjamini_hochberg
 
 
 class Flip(Record):
@@ -260,10 +261,7 @@ class _Pairs:
 
 def _adjusted(p_values: Sequence[float | None]) -> Iterator[float | None]:
     """Yield the p-values adjusted for their number, None where there is none."""
-    from scipy.stats import false_discovery_control
-
-    held = [p for p in p_values if p is not None]
-    adjusted = iter(false_discovery_control(held).tolist() if held else ())
+    adjusted = iter(benjamini_hochberg([p for p in p_values if p is not None]))
     return (None if p is None else next(adjusted) for p in p_values)
 
 

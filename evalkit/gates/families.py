@@ -29,6 +29,7 @@ from math import isclose
 from evalkit.gates.wording import percent, plain
 from evalkit.records.suite import GateSpec
 from evalkit.records.verdict import CountsAs, Outcome
+from evalkit.stats.multiple import benjamini_hochberg, holm
 
 POWER_OF_ONE = 0.8
 """The usual power of one rule, from which the power of all is told."""
@@ -58,29 +59,6 @@ def combined(
         found[n] = outcomes[n].model_copy(update={"p_adjusted": adjusted})
     coarsest = max((finest[n] for n in deciding), default=0.0)
     return found, _any_regression(gate.alpha, len(deciding), blocking - len(deciding), coarsest)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return Holm's adjusted p-values: those at most alpha are rejected, with an error rate of alpha for them all.
-
-    The k-th smallest of m is max over j ≤ k of (m − j + 1)·p_(j), 1 at most.
-
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    m, greatest = len(p_values), 0.0
-    adjusted = [0.0] * m
-    for rank, place in enumerate(sorted(range(m), key=p_values.__getitem__)):
-        greatest = max(greatest, min(1.0, (m - rank) * p_values[place]))
-        adjusted[place] = greatest
-    return adjusted
-
-
-def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
-    """Return Benjamini and Hochberg's adjusted p-values: those at most q hold a share of false ones of q on average."""
-    from scipy.stats import false_discovery_control
-
-    return [float(p) for p in false_discovery_control(p_values)] if p_values else []
 
 
 def _decided(

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from evalkit.gates.conditions import Evidence
 from evalkit.gates.evaluate import evaluate, finest_p
-from evalkit.gates.families import benjamini_hochberg, combined, holm
+from evalkit.gates.families import combined
 from evalkit.records.suite import GateSpec
 from evalkit.records.verdict import Outcome
 from evalkit.registry import find
+from evalkit.stats.multiple import benjamini_hochberg, holm
 
 # Benjamini and Hochberg 1995, section 3.2: 15 p-values of a thrombolysis study.
 STUDY = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719, 0.6528,
