@@ -170,3 +170,9 @@ def test_what_cannot_be_looked_at_has_a_value_and_no_interval(measure, clusters,
 def test_an_undefined_corpus_measure_of_a_task_that_could_stop_early_has_no_value():
     result = estimate(MICRO, np.zeros((4, 2)), level=0.95, binary=False, anytime=True)
     assert (result.value, result.interval) == (None, None)
+
+
+def test_a_ratio_beyond_the_largest_float_is_infinite_and_none_over_nothing():
+    found = ratio(np.array([1.0, 1.0]), np.array([2.2e-309, 0.0]))
+    assert np.isinf(found[0])
+    assert np.isnan(found[1])
