@@ -81,14 +81,17 @@ def resampled_errors(
 
     ``added`` is a variance to be added to that of the difference: half of its root to each model, in opposite
     directions.
-    None where fewer than two resamples have both values, or where neither varies.
+    None where fewer than two resamples have both values, where neither varies, or where a variance is too large to
+    write (perplexities beyond 1e154).
     """
     both_2B = np.stack([candidate_B, baseline_B])
     both_2B = both_2B[:, np.isfinite(both_2B).all(axis=0)]
     if both_2B.shape[1] < 2:
         return None
     apart_22 = np.array([[1.0, -1.0], [-1.0, 1.0]])
-    return _errors(np.cov(both_2B) + added / 4 * apart_22, None)
+    with np.errstate(over="ignore", invalid="ignore"):
+        covariance_22 = np.cov(both_2B)
+    return _errors(covariance_22 + added / 4 * apart_22, None)
 
 
 def _errors(covariance_22: Array, df: int | None) -> JointErrors | None:

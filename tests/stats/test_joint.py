@@ -100,6 +100,12 @@ def test_resampled_errors_are_numpys_covariance_of_the_resamples_that_have_a_val
     assert errors.df is None
 
 
+@pytest.mark.parametrize("scale", [1e155, 1e262, 1e300])
+def test_resampled_values_whose_variance_overflows_have_no_errors(scale):
+    values = np.random.default_rng(0).random((2, 100)) * scale
+    assert resampled_errors(*values) is None
+
+
 def test_an_added_variance_is_all_in_the_difference():
     values = np.random.default_rng(4).normal(size=(2, 500))
     plain, more = resampled_errors(*values), resampled_errors(*values, added=0.3)
