@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 TORCH  := torch==2.13.0
 
-.PHONY: setup setup-vllm demo test test-all test-vllm check format schemas train clean
+.PHONY: setup setup-vllm setup-weightwatcher demo test test-all test-vllm test-weightwatcher check format schemas train clean
 
 setup: $(VENV)/.ready
 
@@ -12,7 +12,7 @@ setup: $(VENV)/.ready
 $(VENV)/.ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[transformers,parquet,datasets,lm-eval,test,check]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[transformers,parquet,datasets,spectral,lm-eval,test,check]'
 	touch $@
 
 setup-vllm: .venv-vllm/.ready
@@ -34,7 +34,19 @@ test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-all: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not vllm"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not vllm and not weightwatcher"
+
+# WeightWatcher pins nothing and brings much, so it lives alone; only the tests that hold us against it use it.
+setup-weightwatcher: .venv-weightwatcher/.ready
+
+.venv-weightwatcher/.ready: Makefile
+	test -x .venv-weightwatcher/bin/python || $(PYTHON) -m venv .venv-weightwatcher
+	.venv-weightwatcher/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	.venv-weightwatcher/bin/python -m pip install --quiet --disable-pip-version-check weightwatcher==0.7.7 powerlaw==1.5
+	touch $@
+
+test-weightwatcher: setup setup-weightwatcher
+	EVALKIT_WEIGHTWATCHER_PYTHON=$(CURDIR)/.venv-weightwatcher/bin/python $(BIN)/python -m pytest -m weightwatcher
 
 test-vllm: setup setup-vllm
 	$(BIN)/python -m pytest -m vllm
@@ -57,4 +69,4 @@ train: setup
 	$(BIN)/python suites/quickstart/train.py
 
 clean:
-	rm -rf $(VENV) .venv-vllm .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-vllm .venv-weightwatcher .mypy_cache .ruff_cache .pytest_cache

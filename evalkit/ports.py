@@ -6,10 +6,17 @@ Each port has one contract test that runs over every implementation.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float32]
 
 from evalkit.records.exchange import Completion, Failure, FindCheckpoint, Model, Need, Request
 from evalkit.records.suite import Spec
+from evalkit.records.weights import LowRank, StructureFault, Tensor
 
 
 class Progress(Protocol):
@@ -117,3 +124,68 @@ class SampleSource(Protocol):
 
         Raises UsageError on a malformed file.
         """
+
+class TensorSource(Protocol):
+    """A checkpoint's weights, described at once and read tensor by tensor."""
+
+    @property
+    def name(self) -> str:
+        """Where they lie, as the user named it."""
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The checkpoint's ``config.json``; empty where there is none."""
+
+    @property
+    def vocabulary(self) -> int | None:
+        """How many embedding rows the tokenizer needs: its highest token number + 1; None without a tokenizer."""
+
+    @property
+    def tensors(self) -> Sequence[Tensor]:
+        """Every tensor that can be read, file by file, naturally sorted within each."""
+
+    @property
+    def tied(self) -> Mapping[str, str]:
+        """Name of a tensor → the name it shares its numbers with; where both are stored, both are tensors."""
+
+    @property
+    def skipped(self) -> Mapping[str, str]:
+        """Stored name → why it is not among ``tensors``; nothing stored is in neither."""
+
+    @property
+    def faults(self) -> Sequence[StructureFault]:
+        """What is wrong with the files: cut off, shards missing, tensors the index promises and no file holds."""
+
+    def read(self, tensor: Tensor, start: int = 0, stop: int | None = None) -> Array:
+        """Return rows ``start:stop`` (of the first axis) as float32, C-contiguous, dequantised.
+
+        Reads no more of the file than these rows need, where the storage allows. Raises RunError where the bytes
+        cannot be read.
+        """
+
+
+class AdapterSource(Protocol):
+    """A LoRA adapter's updates."""
+
+    @property
+    def name(self) -> str:
+        """Where it lies, as the user named it."""
+
+    @property
+    def base(self) -> str:
+        """The base model as ``adapter_config.json`` names it; empty where it names none."""
+
+    @property
+    def updates(self) -> Sequence[LowRank]:
+        """Every low-rank update."""
+
+    @property
+    def whole(self) -> TensorSource:
+        """Tensors that the adapter replaces altogether (``modules_to_save``, trained biases)."""
+
+    @property
+    def skipped(self) -> Mapping[str, str]:
+        """Stored name → why it is in neither."""
+
+    def factors(self, update: LowRank) -> tuple[Array, Array, Array | None]:
+        """Return A (r, in), B (out, r) and DoRA's magnitudes (out,), of an embedding (in,), or None, as float32. Raises RunError."""

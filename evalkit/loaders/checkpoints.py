@@ -2,6 +2,9 @@
 
 The digest covers every file that can change an answer (weights, adapter, configuration, tokenizer, chat template,
 the checkpoint's own code) and nothing else: not where it lies, not its README, not an optimizer's state.
+
+A model that is to answer must be whole. Whoever looks at the weights alone wants to say what is wrong with them, so
+for them a damaged checkpoint is found too, as long as it holds weights at all.
 """
 
 from __future__ import annotations
@@ -10,12 +13,14 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from evalkit.errors import RunError, UsageError
 from evalkit.identity import digest
+from evalkit.loaders.weights.headers import read_file
 from evalkit.records.exchange import Checkpoint
 from evalkit.registry import nearest
 
@@ -40,23 +45,85 @@ HASHED_AT_ONCE = 4
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+|[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
-def find_checkpoint(name: str, *, folder: Path, digest_file: DigestFile) -> Checkpoint:
+def find_checkpoint(
+    name: str, *, folder: Path, digest_file: DigestFile, whole: bool = True
+) -> Checkpoint:
     """Return the checkpoint that ``name`` means: a folder relative to ``folder`` or to the current one, or a hub id.
 
-    A hub id may end in ``@revision``. Raises UsageError where there is none, or where what is there is no whole
-    checkpoint; RunError where a file of it cannot be read.
+    A hub id may end in ``@revision``. Raises UsageError where there is none, or, if it must be ``whole``, where what is
+    there is not; RunError where a file of it cannot be read.
     """
     place = _find(name, folder)
-    base_name = _checked(place)
+    if whole:
+        check_whole(place)
+    base_name = _base_of(place)
     files = _digests(place, digest_file)
     if base_name is not None:  # an adapter's answers are its base model's as well
-        base = _find(base_name, place)
-        if _checked(base) is not None:
-            raise UsageError(
-                f"{str(place)!r} is an adapter of {base_name!r}, which is an adapter itself"
-            )
+        base = _base_folder(base_name, place)
         files |= {f"base/{file}": sha256 for file, sha256 in _digests(base, digest_file).items()}
     return Checkpoint(str(place), files, digest(files))
+
+
+@dataclass(frozen=True, slots=True)
+class FoundWeights:
+    """A model's weights as they lie on disk, whole or damaged, known by their bytes."""
+
+    name: str
+    """As the user named the model."""
+    folder: Path
+    """The checkpoint; of an adapter, the base model's that it is put on."""
+    adapter: Path | None
+    """The adapter that is put on it; None where the model is a whole checkpoint."""
+    files: Mapping[str, str]
+    """File → SHA-256; the base model's begin with ``base/``."""
+
+    @property
+    def digest(self) -> str:
+        """Digest of the files."""
+        return digest(dict(self.files))
+
+
+def find_weights(
+    name: str, *, folder: Path, digest_file: DigestFile, put_on: FoundWeights | None = None
+) -> FoundWeights:
+    """Return the weights that ``name`` means, found as ``find_checkpoint`` finds them but damaged ones too.
+
+    An adapter is put on the base model that it names; where that is not to be found, on ``put_on``. Raises UsageError
+    where there is no such folder, where it holds no weights at all, or an adapter whose base is nowhere.
+    """
+    place = _find(name, folder)
+    base_name = _base_of(place)
+    files = _digests(place, digest_file)
+    if base_name is None:
+        return FoundWeights(name, place, None, files)
+    try:
+        base = _base_folder(base_name, place)
+        base_files = _digests(base, digest_file)
+    except UsageError:
+        if put_on is None or put_on.adapter is not None:
+            raise
+        base, base_files = put_on.folder, dict(put_on.files)
+    files |= {f"base/{file}": sha256 for file, sha256 in base_files.items()}
+    return FoundWeights(name, base, place, files)
+
+
+def find_adapter(name: str, *, folder: Path, digest_file: DigestFile) -> FoundWeights:
+    """Return an adapter by itself, whatever became of its base model. Raises UsageError where ``name`` means none."""
+    place = _find(name, folder)
+    if not (place / "adapter_config.json").is_file():
+        raise UsageError(f"{str(place)!r} is no adapter: it holds no adapter_config.json")
+    return FoundWeights(name, place, place, _digests(place, digest_file))
+
+
+def check_whole(place: Path) -> None:
+    """Raise UsageError unless a folder holds a whole checkpoint, or an adapter whose base model is one."""
+    _check_shards(place)
+    base_name = _base_of(place)
+    _check_files(place, needs_config=base_name is None)
+    if base_name is not None:
+        base = _base_folder(base_name, place)
+        _check_shards(base)
+        _check_files(base, needs_config=True)
 
 
 def _find(name: str, folder: Path) -> Path:
@@ -127,9 +194,41 @@ def _digests(place: Path, digest_file: DigestFile) -> dict[str, str]:
     return {path.relative_to(place).as_posix(): sha for path, sha in zip(paths, found, strict=True)}
 
 
-def _checked(place: Path) -> str | None:
-    """Check that a folder holds a whole checkpoint; return the base model's name where it holds an adapter alone."""
-    weights = sorted([*place.glob("*.safetensors"), *place.glob("*.gguf")])
+def _base_of(place: Path) -> str | None:
+    """Return the base model's name where a folder holds an adapter alone.
+
+    Raises UsageError where it holds no weights.
+    """
+    weights = _weights(place)
+    if not weights:
+        raise UsageError(
+            f"{str(place)!r} holds no weights (*.safetensors, *.gguf){instead_of_weights(place)}"
+        )
+    own = [path for path in weights if not path.name.startswith("adapter_")]
+    if own or not (place / "adapter_config.json").is_file():
+        return None
+    base = _json(place / "adapter_config.json").get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise UsageError(
+            f"{str(place)!r}: adapter_config.json names no base model (base_model_name_or_path)"
+        )
+    return base
+
+
+def _base_folder(name: str, adapter: Path) -> Path:
+    """Return the base model's folder, as the adapter names it."""
+    base = _find(name, adapter)
+    if _base_of(base) is not None:
+        raise UsageError(f"{str(adapter)!r} is an adapter of {name!r}, which is an adapter itself")
+    return base
+
+
+def _weights(place: Path) -> list[Path]:
+    return sorted([*place.glob("*.safetensors"), *place.glob("*.gguf")])
+
+
+def _check_shards(place: Path) -> None:
+    """Refuse a folder in which shards are missing."""
     for index in sorted(place.glob("*.safetensors.index.json")):
         shards = sorted(set(_json(index).get("weight_map", {}).values()))
         absent = [shard for shard in shards if not (place / str(shard)).is_file()]
@@ -138,27 +237,19 @@ def _checked(place: Path) -> str | None:
                 f"{str(place)!r}: {len(absent)} of {len(shards)} shards that {index.name} names are missing: "
                 f"{', '.join(map(str, absent[:5]))}{' …' if len(absent) > 5 else ''}"
             )
-    if not weights:
-        raise UsageError(
-            f"{str(place)!r} holds no weights (*.safetensors, *.gguf){_instead(place)}"
-        )
+
+
+def _check_files(place: Path, *, needs_config: bool) -> None:
+    """Refuse weights that are cut off or damaged, or that need a configuration and have none."""
+    weights = _weights(place)
     for path in weights:
         _check_header(path)
-    own = [path for path in weights if not path.name.startswith("adapter_")]
-    if (place / "adapter_config.json").is_file() and not own:
-        base = _json(place / "adapter_config.json").get("base_model_name_or_path")
-        if not isinstance(base, str) or not base:
-            raise UsageError(
-                f"{str(place)!r}: adapter_config.json names no base model (base_model_name_or_path)"
-            )
-        return base
     has_config = any((place / name).is_file() for name in ("config.json", "params.json"))
-    if not has_config and not any(path.suffix == ".gguf" for path in own):
+    if needs_config and not has_config and not any(path.suffix == ".gguf" for path in weights):
         raise UsageError(f"{str(place)!r} holds weights but no config.json")
-    return None
 
 
-def _instead(place: Path) -> str:
+def instead_of_weights(place: Path) -> str:
     """Say what a folder without weights holds that may have been meant."""
     pickled = sorted(
         path.name
@@ -176,35 +267,12 @@ def _instead(place: Path) -> str:
 
 
 def _check_header(path: Path) -> None:
-    """Refuse a safetensors file that is cut off or only the pointer of one; the bytes themselves are not read."""
+    """Refuse a safetensors file that is cut off, damaged or a pointer; the numbers themselves are not read."""
     if path.suffix != ".safetensors":
         return
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            start = file.read(40)
-            header_bytes = int.from_bytes(start[:8], "little")
-            if start.startswith(b"version https://git-lfs"):
-                raise UsageError(
-                    f"{str(path)!r} is a Git LFS pointer, not the weights; run: git lfs pull"
-                )
-            if size < 8 or header_bytes > size - 8:
-                raise UsageError(f"{str(path)!r} is cut off or no safetensors file; copy it again")
-            file.seek(8)
-            header = json.loads(file.read(header_bytes))
-        ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
-    except OSError as error:
-        raise RunError(
-            f"{path} cannot be read: {error.strerror}", "check the file and its rights"
-        ) from error
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise UsageError(
-            f"{str(path)!r} is damaged or no safetensors file; copy it again"
-        ) from error
-    if size != 8 + header_bytes + max(ends, default=0):
-        raise UsageError(
-            f"{str(path)!r} is cut off: {size} of {8 + header_bytes + max(ends, default=0)} bytes"
-        )
+    _, faults = read_file(path)
+    if faults:
+        raise UsageError(f"{str(path.parent)!r}: {faults[0].message}")
 
 
 def _json(path: Path) -> Mapping[str, Any]:

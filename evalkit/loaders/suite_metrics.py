@@ -13,14 +13,14 @@ from evalkit.loaders.references import with_documents
 from evalkit.loaders.sentences import found
 from evalkit.loaders.yaml_source import YamlSource
 from evalkit.metrics.base import Metric
-from evalkit.records.suite import MetricSpec, TaskBase, TaskSpec
+from evalkit.records.suite import MetricSpec, SampledTask, TaskBase
 from evalkit.registry import nearest, parts
 
 TASKS: Mapping[Any, type[TaskBase]] = {
     get_args(task.model_fields["kind"].annotation)[0]: task
-    for task in get_args(get_args(TaskSpec)[0])
+    for task in get_args(get_args(SampledTask)[0])
 }
-"""Kind → the class that declares such tasks."""
+"""Kind → the class that declares such tasks, for those that ask the model and so have metrics."""
 
 _FORM = "a metric's name, or one name with its options: {name: {option: value}}"
 

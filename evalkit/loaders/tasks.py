@@ -1,4 +1,4 @@
-"""One task of a suite file, checked beyond its form: templates, files, slices, few-shot examples, metrics."""
+"""One task of a suite file, checked beyond its form: templates, files, slices, few-shot examples, metrics, weights."""
 
 from __future__ import annotations
 
@@ -17,10 +17,15 @@ from evalkit.planning import RowTemplate
 from evalkit.registry import nearest
 
 DEFAULT_KIND = "generate"
+SPECTRAL = "spectral"
+"""The kind of task that reads weights and asks nothing."""
+_KINDS = (*TASKS, SPECTRAL)
 _GOES_WITH: Mapping[str, tuple[str, ...]] = {
     "path": ("format",),
     "name": ("config", "revision", "split"),
 }
+_OF_SPECTRA = ("draws", "traps", "compatible")
+"""Keys of a spectral task that change nothing unless it computes spectra."""
 
 
 def read_task(task: Value, source: YamlSource, at: KeyPath) -> tuple[Value, list[Problem]]:
@@ -31,6 +36,8 @@ def read_task(task: Value, source: YamlSource, at: KeyPath) -> tuple[Value, list
     if not isinstance(task, dict):
         return task, []
     kind, problems = _kind_of(task, source, at)
+    if kind == SPECTRAL:
+        return {**task, "kind": kind}, [*problems, *_idle_keys(task, source, at)]
     problems += _broken_templates(task, source, at)
     problems += _broken_dataset(task.get("dataset"), source, (*at, "dataset"))
     problems += _broken_examples(task, kind, source, (*at, "fewshot"))
@@ -47,10 +54,30 @@ def _kind_of(
 ) -> tuple[Value, list[Problem]]:
     """Return a task's kind; for a misspelt one what was probably meant, so that the rest can be checked."""
     kind = task.get("kind", DEFAULT_KIND)
-    close = nearest(str(kind), TASKS)
-    if str(kind) in TASKS or not close:
+    close = nearest(str(kind), _KINDS)
+    if str(kind) in _KINDS or not close:
         return kind, []
-    return close, [source.problem((*at, "kind"), found(kind), ", ".join(TASKS), close)]
+    return close, [source.problem((*at, "kind"), found(kind), ", ".join(_KINDS), close)]
+
+
+def _idle_keys(task: Mapping[str, Value], source: YamlSource, at: KeyPath) -> Iterator[Problem]:
+    """Yield what a task that reads weights says to no effect."""
+    for key in _OF_SPECTRA:
+        if task.get(key) not in (None, False) and task.get("spectra") is not True:
+            yield source.problem(
+                (*at, key), f"{key!r} changes nothing without spectra", "spectra: true"
+            )
+    for key in ("base", "adapter"):
+        if isinstance(task.get(key), str) and not task[key].strip():
+            yield source.problem((*at, key), "the name is empty", "a folder or a hub id")
+    for key in ("frozen", "trained"):
+        patterns = task.get(key)
+        for place, pattern in enumerate(patterns if isinstance(patterns, list) else ()):
+            if pattern == "":
+                message = "an empty pattern matches no tensor"
+                yield source.problem(
+                    (*at, key, place), message, "a tensor's name; * matches any text"
+                )
 
 
 def _broken_examples(

@@ -75,9 +75,9 @@ class Estimate(Record):
     """``metric`` or ``metric.measure``."""
     slice: str | None
     """``field=value``, or null for all samples."""
-    kind: Literal["rate", "mean", "corpus"] = "mean"
-    """What the number is: a share of samples, a mean over samples, or another function of them all. Decides how
-    samples without a score are bounded."""
+    kind: Literal["rate", "mean", "corpus", "census"] = "mean"
+    """What the number is: a share of samples, a mean over samples, another function of them all, or a ``census``: read
+    from the weights in full, so that nothing was sampled. Decides how samples without a score are bounded."""
     value: float | None
     """The number; null when nothing could be scored."""
     interval: Interval | None
@@ -230,6 +230,36 @@ class TaskTally(Record):
     """Why a task with ``stop: early`` ran in full all the same."""
 
 
+class Finding(Record):
+    """Something a check of the weights found, in words."""
+
+    model: Literal["candidate", "baseline"]
+    """Whose weights."""
+    task: str
+    """The task's name."""
+    check: str
+    """The check that fired, such as ``integrity.nonfinite``; ``task/check`` is the number of its findings."""
+    tensor: str | None
+    """The tensor; null for the model as a whole."""
+    message: str
+    """What was found, in one sentence with its numbers."""
+    value: float | None = None
+    """The number behind it, where there is one."""
+
+
+class Unread(Record):
+    """A stored tensor that was not measured, and why."""
+
+    model: Literal["candidate", "baseline"]
+    """Whose weights."""
+    task: str
+    """The task's name."""
+    tensor: str
+    """Its stored name."""
+    reason: str
+    """Why."""
+
+
 class ModelRecord(Record):
     """A model as it was measured, wherever it lay and whatever it was called."""
 
@@ -306,6 +336,12 @@ class Scorecard(Record):
     """Candidate against baseline."""
     samples: str = ""
     """SHA-256 of ``samples.jsonl``, from which every number here can be computed again."""
+    findings: tuple[Finding, ...] = ()
+    """What checks of the weights found."""
+    unread: tuple[Unread, ...] = ()
+    """What of the weights was not measured."""
+    weights: str = ""
+    """SHA-256 of ``weights.jsonl``, every number measured on each tensor; empty where no task reads weights."""
     baseline_run: str = ""
     """Digest of the scorecard that the baseline's answers come from; empty where they were measured in this run."""
     tasks: tuple[TaskTally, ...]

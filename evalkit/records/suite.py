@@ -201,8 +201,42 @@ class PerplexityTask(TaskBase):
         return self
 
 
-TaskSpec = Annotated[
+class SpectralTask(Spec):
+    """Data-free checks of the weights, before anything is asked of the model: integrity, scale and drift from the base
+    model in one pass; spectra and importance where they are asked for."""
+
+    kind: Literal["spectral"]
+    name: Name
+    """Unique in the suite; estimates are named ``task/measure[@tensor=…|@module=…|@depth=…]``."""
+    base: str | None = None
+    """The model that candidate and baseline were fine-tuned from: a folder relative to the suite file, or a hub id.
+    Without it the candidate is held against the baseline."""
+    adapter: str | None = None
+    """A LoRA adapter that was merged into the candidate; checks that candidate = base + adapter."""
+    frozen: tuple[str, ...] = ()
+    """Patterns (``*`` matches any text) of tensors that training must not have changed."""
+    trained: tuple[str, ...] = ()
+    """Patterns of tensors that training must have changed."""
+    spectra: bool = False
+    """Also eigenvalues: power-law alpha and its kin, intruder dimensions, rotation (advisory; slow for 7 B)."""
+    importance: bool = False
+    """Also FROG's importance of layers (an unvalidated heuristic)."""
+    draws: Annotated[int, Field(ge=0, le=10_000)] = 100
+    """Refits behind each alpha's interval and goodness of fit; 0 gives the asymptotic interval and no p-value."""
+    traps: bool = False
+    """Also correlation traps: eigenvalues that stand out when a matrix's entries are shuffled (seeded)."""
+    compatible: bool = False
+    """Spectra by WeightWatcher 0.7.7's conventions (its eigenvalue floor, float64, fused matrices whole), so that
+    numbers compare with its tables."""
+
+
+SampledTask = Annotated[
     GenerateTask | MultipleChoiceTask | PerplexityTask, Field(discriminator="kind")
+]
+"""A task that asks the model."""
+
+TaskSpec = Annotated[
+    GenerateTask | MultipleChoiceTask | PerplexityTask | SpectralTask, Field(discriminator="kind")
 ]
 
 
@@ -244,6 +278,16 @@ class SuiteSpec(Spec):
         if twice:
             raise ValueError(f"task names must be unique; twice: {', '.join(twice)}")
         return self
+
+    @property
+    def sampled(self) -> tuple[GenerateTask | MultipleChoiceTask | PerplexityTask, ...]:
+        """The tasks that ask the model."""
+        return tuple(task for task in self.tasks if not isinstance(task, SpectralTask))
+
+    @property
+    def spectral(self) -> tuple[SpectralTask, ...]:
+        """The tasks that read the weights."""
+        return tuple(task for task in self.tasks if isinstance(task, SpectralTask))
 
 
 Severity = Literal["block", "warn", "info"]

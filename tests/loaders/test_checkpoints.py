@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 
 from evalkit.errors import UsageError
-from evalkit.loaders.checkpoints import find_checkpoint
+from evalkit.loaders.checkpoints import (
+    check_whole,
+    find_adapter,
+    find_checkpoint,
+    find_weights,
+)
 from evalkit.loaders.file_digests import FileDigests
 
 DIGEST_FILE = FileDigests(None)
@@ -216,6 +221,76 @@ def test_a_broken_checkpoint_is_refused_with_what_is_wrong(checkpoint, find, fil
     checkpoint(**files)
     with pytest.raises(UsageError, match=message):
         find()
+
+
+DAMAGED = [
+    (files, told)
+    for files, told in BROKEN
+    if "holds no weights" not in told and "pickled" not in told
+]
+
+
+@pytest.mark.parametrize(("files", "message"), DAMAGED)
+def test_weights_are_found_damaged_too_so_that_what_is_wrong_can_be_said(
+    checkpoint, tmp_path, files, message
+):
+    """They may not answer, though: asked whether they are whole, they are refused as ever."""
+    place = checkpoint(**files)
+    found = find_weights("model", folder=tmp_path, digest_file=DIGEST_FILE)
+    assert (found.folder, found.adapter) == (place, None)
+    again = find_checkpoint("model", folder=tmp_path, digest_file=DIGEST_FILE, whole=False)
+    assert found.digest == again.digest
+    with pytest.raises(UsageError, match=message):
+        check_whole(place)
+
+
+@pytest.mark.parametrize("files", [BROKEN[0][0], BROKEN[2][0]])
+def test_a_folder_without_weights_is_no_damaged_checkpoint(checkpoint, tmp_path, files):
+    checkpoint(**files)
+    with pytest.raises(UsageError, match="holds no weights"):
+        find_weights("model", folder=tmp_path, digest_file=DIGEST_FILE)
+
+
+def test_whole_weights_have_the_digest_that_their_checkpoint_has(checkpoint, find, tmp_path):
+    checkpoint("base")
+    checkpoint("adapter", **adapter_of("../base"))
+    for name in ("base", "adapter"):
+        found = find_weights(name, folder=tmp_path, digest_file=DIGEST_FILE)
+        assert (found.digest, found.files) == (find(name).digest, find(name).files)
+
+
+def test_an_adapters_weights_are_its_base_models_with_it_on_them(checkpoint, tmp_path):
+    base, adapter = checkpoint("base"), checkpoint("adapter", **adapter_of("../base"))
+    found = find_weights("adapter", folder=tmp_path, digest_file=DIGEST_FILE)
+    assert (found.folder, found.adapter) == (base, adapter)
+
+
+def test_an_adapter_whose_base_is_nowhere_is_put_on_the_one_that_is_given(checkpoint, tmp_path):
+    base, adapter = checkpoint("base"), checkpoint("adapter", **adapter_of("../gone"))
+    with pytest.raises(UsageError, match="gone"):
+        find_weights("adapter", folder=tmp_path, digest_file=DIGEST_FILE)
+    given = find_weights("base", folder=tmp_path, digest_file=DIGEST_FILE)
+    found = find_weights("adapter", folder=tmp_path, digest_file=DIGEST_FILE, put_on=given)
+    assert (found.folder, found.adapter) == (base, adapter)
+    other = checkpoint("other", **{"model.safetensors": safetensors(1)})
+    put_on = find_weights(str(other), folder=tmp_path, digest_file=DIGEST_FILE)
+    elsewhere = find_weights("adapter", folder=tmp_path, digest_file=DIGEST_FILE, put_on=put_on)
+    assert elsewhere.digest != found.digest
+
+
+def test_an_adapter_stands_by_itself_whatever_became_of_its_base(checkpoint, tmp_path):
+    adapter = checkpoint("adapter", **adapter_of("../gone"))
+    assert find_adapter("adapter", folder=tmp_path, digest_file=DIGEST_FILE).adapter == adapter
+    checkpoint("model")
+    with pytest.raises(UsageError, match="is no adapter"):
+        find_adapter("model", folder=tmp_path, digest_file=DIGEST_FILE)
+
+
+def test_an_adapter_on_a_damaged_base_is_not_whole(checkpoint, tmp_path):
+    checkpoint("base", **{"model.safetensors": safetensors()[:-1]})
+    adapter = checkpoint("adapter", **adapter_of("../base"))
+    with pytest.raises(UsageError, match="is cut off"):
+        check_whole(adapter)
 
 
 def test_a_gguf_file_needs_no_configuration(checkpoint, find):
