@@ -60,11 +60,12 @@ def evaluate(
         raise UsageError(f"two gates have the same name: {', '.join(names)}")
     check_dates(gates, today)
     held = evidence_by_name(scorecard, scores)
+    not_run = _not_run(scorecard)
     outcomes: list[Outcome] = []
     families: list[FamilyRecord] = []
     notes: list[str] = []
     for gate in gates:
-        found = [each for rule in gate.rules for each in _outcomes(gate, rule, held)]
+        found = [each for rule in gate.rules for each in _outcomes(gate, rule, held, not_run)]
         in_family, told = combined(gate, [o for o, _ in found], [finest for _, finest in found])
         counting, idle = waived(gate, in_family)
         blocking = sum(outcome.severity == "block" for outcome in counting)
@@ -99,6 +100,12 @@ def evidence_by_name(scorecard: Scorecard, scores: ScoresOf | None = None) -> di
         )
         for name in dict.fromkeys([*estimates, *comparisons])
     }
+
+
+def _not_run(scorecard: Scorecard) -> list[str]:
+    """Return the tasks that the candidate was not asked, since a blocking rule on its weights had failed before."""
+    run = {tally.task for tally in scorecard.tasks if tally.model == "candidate"}
+    return [task for task in scorecard.provenance.datasets if task not in run]
 
 
 def _thunk(name: str, scores: ScoresOf | None) -> Callable[[], Scores] | None:
@@ -152,7 +159,7 @@ def _expression(pattern: str) -> re.Pattern[str]:
 
 
 def _outcomes(
-    gate: GateSpec, rule: RuleSpec, held: Mapping[str, Evidence]
+    gate: GateSpec, rule: RuleSpec, held: Mapping[str, Evidence], not_run: Sequence[str]
 ) -> Iterator[tuple[Outcome, float]]:
     """Yield a rule's outcomes, each with the least p-value that could have been read for it."""
     condition = condition_of(rule)
@@ -163,7 +170,10 @@ def _outcomes(
     }
     names = matching(rule.estimate, readable)
     if not names:
-        reason = _why_missing(rule.estimate, condition, held, readable)
+        task = rule.estimate.partition("/")[0]
+        reason = f"task {task} was not run, because the weights fail"
+        if task not in not_run:
+            reason = _why_missing(rule.estimate, condition, held, readable)
         yield _outcome(gate, rule, condition, rule.estimate, Decision("missing", reason)), 0.0
     for name in names:
         decision = condition.decide(readable[name])

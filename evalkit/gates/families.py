@@ -47,7 +47,8 @@ def combined(
     blocking = sum(outcome.severity == "block" for outcome in outcomes)
     found = list(outcomes)
     if gate.family == "all_must_hold":
-        return found, _all_must_hold(blocking)
+        counted = sum(o.severity == "block" and _in_full(o) for o in outcomes)
+        return found, _all_must_hold(blocking, blocking - counted)
     p_values = {n: o.p_broken for n, o in enumerate(outcomes) if o.p_broken is not None}
     deciding = {n: p for n, p in p_values.items() if outcomes[n].severity == "block"}
     at_best = {n: 0.0 if isclose(p, finest[n]) else p for n, p in deciding.items()}
@@ -90,15 +91,26 @@ def _p(value: float) -> str:
     return f"{value:.2g}"
 
 
-def _all_must_hold(blocking: int) -> str:
+def _in_full(outcome: Outcome) -> bool:
+    """Return whether a number was read in full (weights), so that no draw of samples decides the outcome."""
+    interval = outcome.interval
+    return interval is not None and interval.method == "exact"
+
+
+def _all_must_hold(blocking: int, sampled: int) -> str:
     if blocking == 0:
         return "no rule blocks"
     if blocking == 1:
         return "the one blocking requirement must be shown to hold"
+    told = (
+        f"{blocking} blocking requirements must all hold: no correction is needed for false passes"
+    )
+    if sampled < 2:
+        return told
+    some = f"the {sampled} on samples each pass" if sampled < blocking else "each passes"
     return (
-        f"{blocking} blocking requirements must all hold: no correction is needed for false passes; if each passes an "
-        f"acceptable candidate with {percent(POWER_OF_ONE)}, all pass with about "
-        f"{100 * POWER_OF_ONE**blocking:.2g} % if independent, so power multiplies"
+        f"{told}; if {some} an acceptable candidate with {percent(POWER_OF_ONE)}, all pass with about "
+        f"{100 * POWER_OF_ONE**sampled:.2g} % if independent, so power multiplies"
     )
 
 

@@ -9,6 +9,9 @@ is missing is said in the reason.
 A rule that is ``exact`` reads Clopper and Pearson's interval, for safety: with no failure among 300 samples it
 reaches 1.2 %. It exists for zeros and ones of independent samples alone; elsewhere the rule is undecided.
 
+A ``census`` (weights, read in full) has no sample to grow: its interval is a point, or what a fit leaves open, and no
+number of samples would decide. Tensors that were not measured may hold anything, so such a rule can fail and not pass.
+
 **Source**: Clopper & Pearson 1934.
 """
 
@@ -64,20 +67,10 @@ class _Limits(Condition):
         assert estimate is not None, "the condition reads an estimate"
         if estimate.value is None:
             return Decision("missing", f"{evidence.name} has no value: {_nothing_scored(estimate)}")
-        if estimate.interval is None:
-            why = "; ".join(estimate.warnings) or "its spread cannot be estimated"
-            reason = f"{evidence.name} is {figures(estimate.value)[0]} without an interval ({why})"
-            return Decision("inconclusive", f"{reason}, so nothing is decided", estimate.value)
-        if estimate.kind == "corpus" and estimate.counts.scored < FEWEST_UNITS:
-            shown = value_with_interval(estimate.value, estimate.interval)
-            reason = f"{evidence.name} is {shown}, but resamples of fewer than {FEWEST_UNITS} samples decide nothing"
-            return Decision("inconclusive", reason, estimate.value)
-        if self.exact and not is_counted(estimate, estimate.value, estimate.interval):
-            reason = (
-                f"{evidence.name} is {figures(estimate.value)[0]}, but not a rate over zeros and ones of "
-                "independent samples, so it has no exact interval and nothing is decided"
-            )
-            return Decision("inconclusive", reason, estimate.value)
+        if why := self._why_open(evidence.name, estimate, estimate.value):
+            return Decision("inconclusive", why, estimate.value)
+        if estimate.kind == "census":
+            return _of_census(evidence.name, estimate, estimate.value, self.ends)
         low, high = self.ends
         cases = [
             _limited(evidence.name, estimate, end, floor=floor, exact=self.exact)
@@ -88,6 +81,25 @@ class _Limits(Condition):
             if found := [case for case in cases if case.status == status]:
                 return found[0]
         return replace(cases[0], reason="; ".join(case.reason for case in cases))
+
+    def _why_open(self, name: str, estimate: Estimate, value: float) -> str:
+        """Return why nothing can be decided, whatever the limit; empty where something can."""
+        interval = estimate.interval
+        if interval is None:
+            why = "; ".join(estimate.warnings) or "its spread cannot be estimated"
+            return (
+                f"{name} is {figures(value)[0]} without an interval ({why}), so nothing is decided"
+            )
+        if estimate.kind == "corpus" and estimate.counts.scored < FEWEST_UNITS:
+            shown = value_with_interval(value, interval)
+            return f"{name} is {shown}, but resamples of fewer than {FEWEST_UNITS} samples decide nothing"
+        point = estimate.kind == "census" and interval.low == interval.high
+        if self.exact and not point and not is_counted(estimate, value, interval):
+            return (
+                f"{name} is {figures(value)[0]}, but not a rate over zeros and ones of "
+                "independent samples, so it has no exact interval and nothing is decided"
+            )
+        return ""
 
 
 def _limited(name: str, estimate: Estimate, limit: float, *, floor: bool, exact: bool) -> Decision:
@@ -114,6 +126,36 @@ def _limited(name: str, estimate: Estimate, limit: float, *, floor: bool, exact:
     return Decision(status, reason, value, interval)
 
 
+def _of_census(name: str, estimate: Estimate, value: float, ends: Ends) -> Decision:
+    """Answer on a number read from the weights in full, for all limits together."""
+    interval, (low, high) = estimate.interval, ends
+    assert interval is not None, "nothing is decided without"
+    limits = [end for end in ends if end is not None]
+    counted = all(number.is_integer() for number in (value, *limits))
+    shown = plain(value) if counted else figures(value, *limits)[0]
+    if interval.low < interval.high:
+        shown = value_with_interval(value, interval, *limits)
+    told = f"{name} is {shown}"
+    for broken, end, word in (
+        (low is not None and interval.high < low, low, "below"),
+        (high is not None and interval.low > high, high, "above"),
+    ):
+        if broken and end is not None:
+            return Decision("fail", f"{told}, {word} {plain(end)}", value, interval)
+    kept = [f"at or above {plain(low)}"] if low is not None else []
+    kept += [f"at or below {plain(high)}"] if high is not None else []
+    said = " and ".join(kept)
+    if (low is not None and interval.low < low) or (high is not None and interval.high > high):
+        said = f"and the fit behind it leaves open whether it is {said}"
+        return Decision("inconclusive", f"{told}, {said}", value, interval)
+    counts = estimate.counts
+    if missing := counts.planned - counts.scored:
+        were = "was" if missing == 1 else "were"
+        unknown = f"but {missing:,} of {counts.planned:,} tensors {were} not measured, so nothing is shown"
+        return Decision("inconclusive", f"{told}, {said}, {unknown}", value, interval)
+    return Decision("pass", f"{told}, {said}", value, interval)
+
+
 def _left_out(estimate: Estimate, told: str) -> str:
     missing = estimate.counts.planned - estimate.counts.scored
     if told or not missing:
@@ -123,6 +165,9 @@ def _left_out(estimate: Estimate, told: str) -> str:
 
 def _nothing_scored(estimate: Estimate) -> str:
     counts = estimate.counts
+    if estimate.kind == "census":
+        why = "; ".join(estimate.warnings)
+        return f"it was measured on none of {counts.planned:,} tensors" + (why and f" ({why})")
     if counts.planned == 0:
         return "there are no samples"
     if counts.scored:
@@ -231,9 +276,11 @@ class CoverageAtLeast(Condition):
         counts = evidence.estimate.counts
         status: OutcomeStatus = "pass" if counts.coverage >= self.options.value else "fail"
         shown = figures(counts.coverage, self.options.value)[0]
+        census = evidence.estimate.kind == "census"
+        known, of = ("measured", "tensors") if census else ("scored", "samples")
         return Decision(
             status,
-            f"{evidence.name} is scored on {counts.scored:,} of {counts.planned:,} samples: coverage {shown}, "
+            f"{evidence.name} is {known} on {counts.scored:,} of {counts.planned:,} {of}: coverage {shown}, "
             f"{'not below' if status == 'pass' else 'below'} {plain(self.options.value)}",
             counts.coverage,
         )

@@ -68,6 +68,10 @@ class Side:
         if self.interval.low > self.limit if self.above else self.interval.high < self.limit:
             return "pass"
         beyond = self.limit if self.broken_at is None else self.broken_at
+        if self.interval.method == "exact" and self.interval.low == self.interval.high == beyond:
+            return (
+                "fail"  # on the limit is not beyond it, and nothing was sampled that could move it
+            )
         broken = self.interval.high < beyond if self.above else self.interval.low > beyond
         return "fail" if broken else "inconclusive"
 

@@ -26,7 +26,7 @@ from evalkit.identity import derived_seed
 from evalkit.metrics.base import Measure, Metric
 from evalkit.planning import PlannedSample
 from evalkit.records.scorecard import EarlyStop, estimate_name
-from evalkit.records.suite import GateSpec, RuleSpec, TaskSpec
+from evalkit.records.suite import GateSpec, RuleSpec, SampledTask
 from evalkit.scoring import MetricTable, TaskScorer
 from evalkit.stats.estimate import UNIT_BOUNDS
 
@@ -50,7 +50,7 @@ def next_look(drawn: int) -> int:
 
 def why_not_sequential(
     gates: Sequence[GateSpec],
-    task: TaskSpec,
+    task: SampledTask,
     metrics: Sequence[Metric],
     *,
     has_baseline: bool = True,
@@ -77,7 +77,9 @@ def why_not_sequential(
     return "" if found else "no rule reads it, so that nothing could be decided early"
 
 
-def measures_under(rule: RuleSpec, task: TaskSpec, metrics: Sequence[Metric]) -> dict[str, Measure]:
+def measures_under(
+    rule: RuleSpec, task: SampledTask, metrics: Sequence[Metric]
+) -> dict[str, Measure]:
     """Return the measures of a task, by name, that a rule reads, or may read for some value of a slice."""
     pattern, at, slice_pattern = rule.estimate.partition("@")
     if at and not any(may_match_slice(slice_pattern, field) for field in task.slices):
@@ -131,7 +133,7 @@ class Draw:
     def __init__(
         self,
         planned: Iterable[PlannedSample],
-        task: TaskSpec,
+        task: SampledTask,
         metrics: Sequence[Metric],
         gates: Sequence[GateSpec],
         baseline: Sequence[MetricTable],
@@ -216,7 +218,7 @@ class _Question:
 
 
 def _questions(
-    gates: Sequence[GateSpec], task: TaskSpec, metrics: Sequence[Metric], slices: Sequence[str]
+    gates: Sequence[GateSpec], task: SampledTask, metrics: Sequence[Metric], slices: Sequence[str]
 ) -> Iterator[_Question]:
     """Yield each rule's condition on each value of the task that its pattern matches."""
     values = {

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from evalkit.gates.conditions import Evidence
 from evalkit.gates.evaluate import evaluate, finest_p
 from evalkit.gates.families import combined
+from evalkit.records.scorecard import Interval
 from evalkit.records.suite import GateSpec
 from evalkit.records.verdict import Outcome
 from evalkit.registry import find
@@ -276,3 +277,15 @@ def test_two_limits_double_the_finest_p_value_and_exact_ones_have_none(require, 
     p_broken = condition.decide(evidence).p_broken
     assert p_broken is not None
     assert p_broken >= finest_p(condition, evidence) - 1e-9
+
+
+def test_power_is_told_of_rules_on_samples_alone_since_weights_are_read_in_full():
+    point = Interval(low=0, high=0, level=0.95, method="exact")
+    in_full, sampled = outcome(None, "pass", interval=point), outcome(None, "pass")
+    told = combined(gate("all_must_hold"), [in_full] * 12, [0.0] * 12)[1]
+    assert told.startswith("12 blocking requirements must all hold") and " if " not in told
+    mixed = combined(gate("all_must_hold"), [in_full, sampled, sampled], [0.0] * 3)[1]
+    assert (
+        "if the 2 on samples each pass an acceptable candidate with 80 %, all pass with about 64 %"
+        in mixed
+    )
