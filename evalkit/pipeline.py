@@ -26,7 +26,7 @@ from evalkit.planning import PlannedSample, Row, TaskPlanner, needs_of
 from evalkit.ports import AnswerStore, Backend, Executor, Progress, SampleSource
 from evalkit.records.exchange import Completion, Failure, Model, Role
 from evalkit.records.scorecard import EarlyStop, TaskTally
-from evalkit.records.suite import GateSpec, TaskSpec
+from evalkit.records.suite import GateSpec, SampledTask
 from evalkit.scoring import MetricTable, TaskScorer
 
 
@@ -34,7 +34,7 @@ from evalkit.scoring import MetricTable, TaskScorer
 class TaskParts:
     """A task with the concrete parts it needs."""
 
-    spec: TaskSpec
+    spec: SampledTask
     """What the suite declares."""
     source: SampleSource
     """Its rows."""
@@ -105,7 +105,7 @@ async def measure(
     executor: Executor,
     store: AnswerStore,
     write_row: Callable[[dict[str, Any]], None],
-    progress: Callable[[Role, TaskSpec], Progress],
+    progress: Callable[[Role, SampledTask], Progress],
     *,
     early: EarlyStopping | None = None,
     loaded: Mapping[Role, Sequence[MetricTable]] | None = None,

@@ -20,7 +20,7 @@ from evalkit.metrics.base import Array, Measure, Metric
 from evalkit.planning import PlannedSample, replicates_of
 from evalkit.records.exchange import Completion, Failure, Role, Score, Unscored
 from evalkit.records.scorecard import Counts, EarlyStop, TaskTally
-from evalkit.records.suite import TaskSpec
+from evalkit.records.suite import SampledTask
 
 MAX_SLICE_VALUES = 200
 """A field with more values than this is no slice but an identifier."""
@@ -83,7 +83,7 @@ class TaskScorer:
 
     def __init__(
         self,
-        task: TaskSpec,
+        task: SampledTask,
         metrics: Sequence[Metric],
         role: Role,
         dataset: str,
@@ -310,4 +310,7 @@ def _score(
     if len(scores) == 1:
         return scores[0]
     columns = zip(*(s.statistics for s in scores), strict=True)
-    return Score(tuple(sum(column) / len(scores) for column in columns), scores[0].note)
+    means = tuple(sum(column) / len(scores) for column in columns)
+    if not all(map(isfinite, means)):  # of numbers near the largest there are
+        return Unscored("the metric gave no finite statistics", str(means))
+    return Score(means, scores[0].note)

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
     *sorted(ROOT.glob("*.md")),
     ROOT / "gates/STATISTICS.md",
+    ROOT / "gates/WEIGHTS.md",
     *(
         ROOT / folder / "README.md"
         for folder in ("suites", "gates", "reports", "suites/quickstart")

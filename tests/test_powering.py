@@ -24,7 +24,7 @@ from evalkit.powering.answers import ask_of
 from evalkit.powering.hypothetical import outcomes_of
 from evalkit.powering.spreads import spread_of
 from evalkit.records.scorecard import Comparison, Counts, Estimate
-from evalkit.records.suite import GateSpec, GenerateTask
+from evalkit.records.suite import GateSpec, GenerateTask, SpectralTask
 from evalkit.registry import Part, parts
 from evalkit.reports.power import power_drawing
 from evalkit.stats.discordant import bonett_price_interval, tango_interval
@@ -101,10 +101,12 @@ OPTIONS = ("value", "margin", "alpha", "by", "low", "high", "samples", "relative
 NO_WORSE = {"estimate": "extract/em", "require": "no_worse_than", "margin": 0.05}
 
 
-def told(tasks, gates, past=None, power=0.8, **assumed):
+def told(tasks, gates, past=None, power=0.8, weighed=(), **assumed):
     estimands = list(estimands_of(tasks, gates))
     assumptions = Assumptions(**assumed)
-    return power_of(gates, estimands, assumptions, past or {}, power=power, level=0.95)
+    return power_of(
+        gates, estimands, assumptions, past or {}, power=power, level=0.95, weighed=weighed
+    )
 
 
 def one(n, rule, past=None, **assumed):
@@ -307,6 +309,38 @@ def test_a_unit_without_known_ends_is_unknown_without_an_earlier_run():
 def test_a_rule_on_single_samples_is_unknown():
     row = one(100, {"estimate": "extract/em", "require": "keeps", "samples": ["7"]})
     assert "single samples" in row.unknown
+
+
+WEIGHED = (SpectralTask(kind="spectral", name="weights"),)
+"""A task that reads weights: nothing of it is sampled."""
+
+
+@pytest.mark.parametrize(
+    "estimate", ["weights/drift.max", "weights/integrity.*", "weights/drift@tensor=*"]
+)
+def test_a_rule_on_weights_is_no_question_of_power_and_never_refused(estimate):
+    rule = {"estimate": estimate, "require": "at_most", "value": 0}
+    assert undecidable([task(5)], [gate(rule)], 0.95, weighed=WEIGHED) == []
+    report = told([task(50)], [gate(rule, NO_WORSE)], weighed=WEIGHED)
+    weights, sampled = report.rules
+    assert "read in full" in weights.unknown and not weights.cannot_pass
+    assert sampled.passes_unchanged is not None
+    assert (report.gates[0].blocking, report.gates[0].unknown) == (2, 1)
+
+
+@pytest.mark.parametrize("estimate", ["weights/drfit", "weights/alpha", "weigths/drift"])
+def test_a_rule_on_weights_that_are_not_measured_can_never_pass(estimate):
+    rule = {"estimate": estimate, "require": "at_most", "value": 0}
+    (sentence,) = undecidable([task(50)], [gate(rule)], 0.95, weighed=WEIGHED)
+    assert "can never pass" in sentence and estimate in sentence
+    (row,) = told([task(50)], [gate(rule)], weighed=WEIGHED).rules
+    assert row.cannot_pass
+
+
+def test_a_rule_on_weights_and_answers_alike_is_asked_about_the_answers():
+    rule = {"estimate": "*/*", "require": "at_most", "value": 0.5}
+    rows = told([task(50)], [gate(rule)], weighed=WEIGHED).rules
+    assert rows[0].unknown and any(row.estimate == "extract/em" for row in rows[1:])
 
 
 class Breaks(Condition):

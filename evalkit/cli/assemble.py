@@ -14,7 +14,7 @@ from evalkit.loaders.gates import load_gate
 from evalkit.loaders.suite_metrics import build_metric
 from evalkit.loaders.suites import LoadedSuite, load_suite
 from evalkit.planning import Row
-from evalkit.records.suite import DatasetSpec, GateSpec, SuiteSpec, TaskSpec
+from evalkit.records.suite import DatasetSpec, GateSpec, SampledTask, SpectralTask, SuiteSpec
 
 if TYPE_CHECKING:
     from evalkit.pipeline import TaskParts
@@ -34,7 +34,7 @@ class Assembly:
     gates: tuple[GateSpec, ...]
     """Every gate that will decide."""
     tasks: tuple[TaskParts, ...]
-    """The tasks with their data and metrics."""
+    """The tasks that ask the model, with their data and metrics; those that read weights are the suite's alone."""
 
 
 def load_files(
@@ -80,7 +80,7 @@ def assemble(
     """Return the parts of a run. Raises UsageError with every problem found."""
     loaded, gates = load_files(suite_path, gate_paths)
     suite = loaded.spec if limit is None else _limited(loaded.spec, limit)
-    tasks = tuple(task_parts(task, loaded.folder, digest_file) for task in suite.tasks)
+    tasks = tuple(task_parts(task, loaded.folder, digest_file) for task in suite.sampled)
     return Assembly(loaded, suite, gates, tasks)
 
 
@@ -88,11 +88,16 @@ def _limited(suite: SuiteSpec, limit: int) -> SuiteSpec:
     def cut(dataset: DatasetSpec) -> DatasetSpec:
         return dataset.model_copy(update={"limit": min(limit, dataset.limit or limit)})
 
-    tasks = tuple(task.model_copy(update={"dataset": cut(task.dataset)}) for task in suite.tasks)
+    tasks = tuple(
+        task
+        if isinstance(task, SpectralTask)
+        else task.model_copy(update={"dataset": cut(task.dataset)})
+        for task in suite.tasks
+    )
     return suite.model_copy(update={"tasks": tasks})
 
 
-def task_parts(task: TaskSpec, folder: Path, digest_file: DigestFile) -> TaskParts:
+def task_parts(task: SampledTask, folder: Path, digest_file: DigestFile) -> TaskParts:
     """Return a task's rows, metrics and few-shot examples."""
     from evalkit.pipeline import TaskParts  # brings asyncio, which checking files does not need
 
@@ -106,7 +111,7 @@ def task_parts(task: TaskSpec, folder: Path, digest_file: DigestFile) -> TaskPar
 
 
 def _examples(
-    task: TaskSpec, tested: str, folder: Path, digest_file: DigestFile
+    task: SampledTask, tested: str, folder: Path, digest_file: DigestFile
 ) -> tuple[Row, ...]:
     shots = getattr(task, "fewshot", None)
     if shots is None:

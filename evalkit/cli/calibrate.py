@@ -67,6 +67,7 @@ def command(suite: Path | None, show: Path | None, **flags: Any) -> int:  # noqa
     Shows the engine's noise floor per estimate, how many answers and scores differ, and how often the gates fail a
     model that has not changed. The engine is started anew for each repetition, as a run starts it for each model.
     Interrupted, it is resumed by the same command; more repetitions ask only for those that are missing.
+    Tasks that read weights are left out: read again, weights are the same.
     """
     if (suite is None) == (show is None):
         raise click.UsageError("give a SUITE to measure, or --show FILE to print what was measured")
@@ -123,6 +124,7 @@ class _Calibrating:
         make_folder(self.out)
         digest_file = FileDigests(self.out / "file-digests.sqlite")
         self.parts = assemble(self.suite_path, self.flags["gate"], self.flags["limit"], digest_file)
+        self._leave_weights_out()
         today = utc_today()
         check_dates(self.parts.gates, today)
         # Every sample is asked: where a task stops early is itself a decision, and would differ between repetitions.
@@ -155,6 +157,31 @@ class _Calibrating:
                 today,
             )
             return calibration, write_calibration(self.out, calibration)
+
+    def _leave_weights_out(self) -> None:
+        """Leave tasks that read weights out, and the rules on them: read again, weights are the same to the last bit.
+
+        Raises UsageError where nothing is left to ask.
+        """
+        from evalkit.errors import UsageError
+        from evalkit.gates.census import without_census
+        from evalkit.gates.stopping import measures_under
+
+        spectral = self.parts.suite.spectral
+        if not spectral:
+            return
+        why = "weights are the same however often they are read"
+        names = ", ".join(task.name for task in spectral)
+        if not self.parts.tasks:
+            raise UsageError(f"nothing to calibrate: the suite asks nothing, and {why} ({names})")
+
+        def asked(rule: Any) -> bool:  # noqa: ANN401
+            tasks = self.parts.tasks
+            return any(measures_under(rule, task.spec, task.metrics) for task in tasks)
+
+        gates = (without_census(gate, spectral, asked) for gate in self.parts.gates)
+        self.parts = dataclasses.replace(self.parts, gates=tuple(filter(None, gates)))
+        self.display.say(f"left out: {names}, and the rules on it: {why}")
 
     def _open_model(self, digest_file: Any) -> Any:  # noqa: ANN401
         """Return a backend for the model, not yet opened."""

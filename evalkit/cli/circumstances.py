@@ -14,7 +14,9 @@ from typing import Any
 from evalkit import __version__
 
 SCORING_PACKAGES = (
+    "gguf",
     "jsonschema-rs",
+    "ml_dtypes",
     "numpy",
     "rapidfuzz",
     "rouge-score",

@@ -115,6 +115,10 @@ class _Side:
         """Its statistics; none where the run has no such model."""
         return list(self.run.tables().get(self.role, ()))
 
+    def weights_as(self, role: Role) -> list[Estimate]:
+        """Return what its weights told, under the role it has in the comparison."""
+        return [estimate for estimate in self.estimates_as(role) if estimate.kind == "census"]
+
     def estimates_as(self, role: Role) -> Iterator[Estimate]:
         """Yield its estimates under the role it has in the comparison."""
         for estimate in self.run.scorecard.estimates:
@@ -141,10 +145,14 @@ def _compared(baseline: _Side, candidate: _Side, wishes: _Wishes) -> ComparedRun
     from evalkit.compare import compare_tables
     from evalkit.flips import measure_name
     from evalkit.reports.compared_runs import ComparedRuns, differences, side
+    from evalkit.spectral.compare import compare_weights
 
     theirs, ours = baseline.tables, candidate.tables
+    weights, their_weights = candidate.weights_as("candidate"), baseline.weights_as("baseline")
     _need_common_task(baseline, candidate)
-    _need_known("--metric", wishes.metrics, [measure_name(t, m) for t in ours for m in t.measures])
+    known = [measure_name(t, m) for t in ours for m in t.measures]
+    known += dict.fromkeys(f"{held.task}/{held.metric}" for held in weights)
+    _need_known("--metric", wishes.metrics, known)
     _need_known("--slice", filter(None, [wishes.field]), {f for t in ours for f in t.attributes})
     suite = candidate.run.suite
     assert suite is not None, "a run with tables has its suite"
@@ -153,9 +161,12 @@ def _compared(baseline: _Side, candidate: _Side, wishes: _Wishes) -> ComparedRun
         for t in ours
         if not wishes.metrics or any(measure_name(t, m) in wishes.metrics for m in t.measures)
     ]
-    comparisons = compare_tables(
-        {"candidate": asked, "baseline": theirs}, suite.seed, suite.confidence
-    )
+    comparisons = [
+        *compare_weights(
+            list(filter(wishes.hold, weights)) if their_weights else [], their_weights
+        ),
+        *compare_tables({"candidate": asked, "baseline": theirs}, suite.seed, suite.confidence),
+    ]
     estimates = [*baseline.estimates_as("baseline"), *candidate.estimates_as("candidate")]
     old, new = baseline.run.scorecard, candidate.run.scorecard
     return ComparedRuns(
@@ -171,7 +182,12 @@ def _compared(baseline: _Side, candidate: _Side, wishes: _Wishes) -> ComparedRun
 def _need_common_task(baseline: _Side, candidate: _Side) -> None:
     from evalkit.errors import UsageError
 
-    theirs, ours = ({table.task: None for table in side.tables} for side in (baseline, candidate))
+    theirs, ours = (
+        dict.fromkeys(
+            [*(t.task for t in side.tables), *(e.task for e in side.weights_as(side.role))]
+        )
+        for side in (baseline, candidate)
+    )
     if not theirs and baseline.run is candidate.run:
         raise UsageError(
             f"{baseline.run.path} has no baseline of its own: give a second run to compare it with"

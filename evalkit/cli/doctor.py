@@ -67,6 +67,9 @@ def examine() -> list[Finding]:
         _package("lm-eval", "lm-eval"),
         _package("pyarrow", "parquet"),
         _package("datasets", "datasets"),
+        _package("ml_dtypes", "spectral"),
+        _package("gguf", "spectral"),
+        _package("vl-convert-python", "spectral"),
         _disk(Path.cwd()),
     ]
 

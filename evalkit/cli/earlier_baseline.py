@@ -1,4 +1,4 @@
-"""A baseline that is an earlier run: its candidate's rows, statistics and tallies, as this run's baseline's.
+"""A baseline that is an earlier run: its candidate's rows, statistics, weights and tallies, as this run's baseline's.
 
 Nothing is asked for it, and its rows are copied, so that the new run's folder stands alone: what it was compared with
 can be read and computed again when the earlier run has gone.
@@ -6,16 +6,19 @@ can be read and computed again when the earlier run has gone.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from evalkit.cli.past_runs import PastRun, open_baseline
 from evalkit.errors import UsageError
-from evalkit.records.scorecard import ModelRecord, TaskTally
+from evalkit.records.scorecard import Estimate, Finding, ModelRecord, TaskTally, Unread
 from evalkit.records.suite import SuiteSpec
 from evalkit.scoring import MetricTable
+
+OfModel = TypeVar("OfModel", Estimate, Finding, TaskTally, Unread)
+"""What a scorecard says of one model and task."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,25 @@ class EarlierBaseline:
 
     def tallies(self) -> list[TaskTally]:
         """Return what happened when it was measured, as the baseline's."""
+        return self._lent(self.run.scorecard.tasks)
+
+    def weights_rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows of ``weights.jsonl`` as the baseline's. Raises UsageError where they were changed."""
+        for row in self.run.weights_rows():
+            if row["model"] == "candidate" and row["task"] in self.tasks:
+                yield {**row, "model": "baseline"}
+
+    def weighed(self) -> tuple[list[Estimate], list[Finding], list[Unread]]:
+        """Return what reading its weights gave, as the baseline's: numbers, findings, what was not measured."""
+        held = self.run.scorecard
+        census = [estimate for estimate in held.estimates if estimate.kind == "census"]
+        return self._lent(census), self._lent(held.findings), self._lent(held.unread)
+
+    def _lent(self, records: Iterable[OfModel]) -> list[OfModel]:
         return [
-            tally.model_copy(update={"model": "baseline"})
-            for tally in self.run.scorecard.tasks
-            if tally.model == "candidate" and tally.task in self.tasks
+            record.model_copy(update={"model": "baseline"})
+            for record in records
+            if record.model == "candidate" and record.task in self.tasks
         ]
 
 

@@ -12,23 +12,40 @@ from evalkit.registry import Group
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+    from rich.table import Table
 
 GROUPS: Mapping[str, Group] = {
     "metrics": "metric",
     "conditions": "condition",
     "backends": "backend",
 }
+TAKES: Mapping[str, str] = {
+    "base": "takes a base model",
+    "changes": "takes a base model",
+    "tokens": "takes a tokenizer or vocab_size",
+    "spectra": "takes spectra: true",
+    "spectra+base": "takes spectra: true and a base model",
+    "importance": "takes importance: true",
+    "adapter": "takes an adapter",
+    "merge": "takes a base model and the merged adapter",
+    "frozen": "takes a base model and frozen: […]",
+    "trained": "takes a base model and trained: […]",
+}
+"""What a measure or check needs, in words."""
+WEIGHTS = "weights"
+"""What tasks of kind spectral measure and check: a fixed catalogue, no registered parts."""
 
 
 @click.command("list")
-@click.argument("what", type=click.Choice(list(GROUPS)), required=False)
+@click.argument("what", type=click.Choice([*GROUPS, WEIGHTS]), required=False)
 @click.option("--options", "show_options", is_flag=True, help="Also list each part's own options.")
 def command(what: str | None, *, show_options: bool) -> None:
-    """List metrics, conditions and backends: what each is and how it is written.
+    """List metrics, conditions and backends, and what is measured on weights: what each is and how it is written.
 
     \b
     evalkit list                    everything
     evalkit list metrics --options  metrics with their options
+    evalkit list weights            numbers and checks of tasks of kind spectral
     """
     from rich.table import Table
     from rich.text import Text
@@ -51,6 +68,38 @@ def command(what: str | None, *, show_options: bool) -> None:
             table.add_row(Text(f"  {part.name}", "cyan"), told)
         out.print(table)
         out.print()
+    if what in (None, WEIGHTS):
+        out.print(Text(WEIGHTS, "bold"))
+        out.print(weights_table())
+
+
+def weights_table() -> Table:
+    """Return every measure and check of weights: its name in an estimate, what it is, what it takes."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from evalkit.spectral.catalogue import CHECKS, MEASURES
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for measure in MEASURES:
+        first, *others = measure.summaries
+        summaries = "".join(f", .{summary}" for summary in others)
+        each = ", @tensor=…" if measure.per_tensor else ""
+        told = Text.assemble(measure.meaning, _advisory(measure.advisory), "\n")
+        told.append(f"task/{measure.name} ({first}){summaries}{each}", "dim")
+        told.append(f"; {TAKES[measure.needs]}" if measure.needs in TAKES else "", "dim")
+        table.add_row(Text(f"  {measure.name}", "cyan"), told)
+    for check in CHECKS:
+        told = Text.assemble(f"findings: {check.meaning}", _advisory(check.advisory))
+        told.append(f"; {TAKES[check.needs]}" if check.needs in TAKES else "", "dim")
+        table.add_row(Text(f"  {check.name}", "cyan"), told)
+    return table
+
+
+def _advisory(advisory: bool) -> str:
+    return " (advisory)" if advisory else ""
 
 
 def option_lines(part: type) -> Iterator[str]:

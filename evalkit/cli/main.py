@@ -17,6 +17,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "init": ("evalkit.cli.init", "Write a suite, a gate and a CI workflow that run as they are."),
     "validate": ("evalkit.cli.validate", "Check suite and gate files; needs no model."),
     "run": ("evalkit.cli.run", "Run a suite, write its scorecard, let the gates decide."),
+    "spectral": (
+        "evalkit.cli.spectral",
+        "Tell what a checkpoint's weights say, without data.",
+    ),
     "power": ("evalkit.cli.power", "Tell what each rule can detect, before GPU time is spent."),
     "calibrate": (
         "evalkit.cli.calibrate",
@@ -41,6 +45,7 @@ Start here:
   evalkit init my-evals && cd my-evals     files that run as they are
   evalkit run suite.yaml                   run, score, decide
   evalkit run suite.yaml --candidate ./checkpoint-900 --baseline ./released
+  evalkit spectral ./checkpoint-900 --base ./released   is the checkpoint whole, how far did it move?
 
 \b
 Exit codes: 0 passed, 1 failed, 2 wrong command or file, 3 the run could not be completed,

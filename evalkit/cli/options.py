@@ -76,6 +76,14 @@ REQUEST_TIMEOUT = option(
     help="Seconds one request may take.",
 )
 """For commands that ask a model."""
+DEVICE = option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Where the spectra of weights are computed.",
+)
+"""For commands that read weights."""
 CALIBRATION = option(
     "--calibration",
     type=EXISTING_FILE,

@@ -21,7 +21,7 @@ from evalkit.loaders.suite_metrics import build_metric
 from evalkit.metrics.base import Metric
 from evalkit.records.exchange import Role
 from evalkit.records.scorecard import Scorecard
-from evalkit.records.suite import GateSpec, SuiteSpec, TaskSpec
+from evalkit.records.suite import GateSpec, SampledTask, SpectralTask, SuiteSpec
 from evalkit.records.verdict import Verdict
 from evalkit.registry import load_plugins, nearest
 from evalkit.scoring import MetricTable
@@ -36,7 +36,7 @@ from evalkit.store.runs import (
     read_suite,
     read_verdict,
 )
-from evalkit.store.tables import MeasuredTask, read_rows, rebuild_tables
+from evalkit.store.tables import MeasuredTask, read_rows, read_weights, rebuild_tables
 
 ALIAS: Final = "alias:"
 """Before a name that can only be an alias."""
@@ -84,6 +84,14 @@ class PastRun:
         self._need_samples()
         return read_rows(self.path, self.scorecard.samples)
 
+    def weights_rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows of ``weights.jsonl``; none where no task read weights.
+
+        Raises UsageError, before the first row, where they are absent or were changed after the run.
+        """
+        digest = self.scorecard.weights
+        return read_weights(self.path, digest) if digest else iter(())
+
     def tables(self) -> Mapping[Role, list[MetricTable]]:
         """Return the very tables that the run measured; read once.
 
@@ -120,6 +128,8 @@ class PastRun:
         for tally in self.scorecard.tasks:
             suite = suites[tally.model]
             spec = next(task for task in suite.tasks if task.name == tally.task)
+            if isinstance(spec, SpectralTask):  # it has no samples
+                continue
             metrics = self._metrics(spec, suite.plugins)
             names = {m.name: full_name(m.name, m.measures[0].name) for m in metrics if m.measures}
             yield MeasuredTask(
@@ -134,7 +144,7 @@ class PastRun:
                 anytime=tally.early is not None,
             )
 
-    def _metrics(self, task: TaskSpec, plugins: Sequence[str]) -> tuple[Metric, ...]:
+    def _metrics(self, task: SampledTask, plugins: Sequence[str]) -> tuple[Metric, ...]:
         try:
             load_plugins(plugins)
             return tuple(build_metric(metric) for metric in task.metrics)

@@ -67,6 +67,8 @@ def command(
     10 % turn right or wrong from one model to an equally good one. An earlier run (--from) tells better, and counts
     clusters.
 
+    Rules on weights (tasks of kind spectral) have no power: weights are read in full, nothing is sampled.
+
     Exits with 1 when a blocking rule can never pass or never fail with these samples, else with 0.
     """
     from evalkit.cli.assemble import assemble
@@ -91,7 +93,7 @@ def command(
 
         scorecard = open_run(run, out).scorecard
         past = evidence_by_name(scorecard)
-        if not any(estimand.name in past for estimand in estimands):
+        if estimands and not any(estimand.name in past for estimand in estimands):
             raise UsageError(
                 f"--from {run}: that run, of suite {scorecard.provenance.suite!r}, has none of the numbers that these "
                 "gates look at; name a run of this suite"
@@ -103,6 +105,7 @@ def command(
         past,
         power=wanted,
         level=parts.suite.confidence,
+        weighed=parts.suite.spectral,
     )
     printer = console()
     printer.print(power_drawing(report, printer.width))

@@ -54,9 +54,9 @@ class Display:
         if self._live is not None:
             self._live.stop()
 
-    def task(self, title: str) -> TaskView:
-        """Return the view of one task's progress."""
-        return TaskView(self, title, self._live)
+    def task(self, title: str, unit: str = "samples") -> TaskView:
+        """Return the view of one task's progress; ``unit`` is what is counted."""
+        return TaskView(self, title, self._live, unit)
 
     def say(self, text: str) -> None:
         """Print one line above the progress."""
@@ -66,8 +66,10 @@ class Display:
 class TaskView:
     """One line of progress: a task on a model."""
 
-    def __init__(self, display: Display, title: str, live: Progress | None) -> None:
-        self._display, self._title, self._live = display, title, live
+    def __init__(
+        self, display: Display, title: str, live: Progress | None, unit: str = "samples"
+    ) -> None:
+        self._display, self._title, self._live, self._unit = display, title, live, unit
         self._id: TaskID | None = None
         self._first: tuple[float, int] | None = None
         self._shown = 0.0
@@ -102,9 +104,9 @@ class TaskView:
                 self._line(total), completed=done, total=total, rate=speed, note=failures
             )
             return
-        of = f"/{total}" if total else ""
+        of = f"/{total:,}" if total else ""
         left = f"{_duration((total - done) / rate)} left" if rate and total and done < total else ""
-        facts = [f"{done}{of} samples", speed, left, failures]
+        facts = [f"{done:,}{of} {self._unit}", speed, left, failures]
         self._print(", ".join(filter(None, facts)))
 
     def _print(self, text: str) -> None:

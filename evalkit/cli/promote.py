@@ -63,6 +63,7 @@ def _promote(name: str, alias: str, out: Path, note: str, *, anyway: bool) -> No
     next(
         run.rows(), None
     )  # a baseline is compared sample by sample: without its samples it serves nobody
+    next(run.weights_rows(), None)
     verdict = run.verdict
     passed = verdict is not None and verdict.status == "pass"
     if not passed and not anyway:

@@ -8,6 +8,7 @@ import gc
 import time
 from collections.abc import Mapping
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import click
 
 from evalkit.cli.options import (
     CALIBRATION,
+    DEVICE,
     EXISTING_FILE,
     REQUEST_TIMEOUT,
     answer_store,
@@ -24,14 +26,15 @@ from evalkit.cli.options import (
     limit,
     option,
     out_folder,
-    parsed_arguments,
 )
 from evalkit.cli.running import loop_factory, terminable
 
 if TYPE_CHECKING:
-    from evalkit.cli.earlier_baseline import EarlierBaseline
-    from evalkit.pipeline import EarlyStopping
+    from evalkit.cli.weights import WeighedModels
+    from evalkit.pipeline import EarlyStopping, Measured
+    from evalkit.ports import AnswerStore
     from evalkit.records.exchange import Role
+    from evalkit.records.scorecard import Scorecard
     from evalkit.records.verdict import Verdict
     from evalkit.scoring import MetricTable
 
@@ -64,6 +67,13 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Run although a blocking rule can never pass or never fail with this many samples (allowed with --limit).",
 )
+@option(
+    "--keep-going",
+    "keep_going",
+    is_flag=True,
+    help="Ask the models although a blocking rule on their weights has failed.",
+)
+@DEVICE
 @answer_store("The answer store; runs may share one.  [default: OUT/answers.sqlite]")
 @REQUEST_TIMEOUT
 @CALIBRATION
@@ -77,6 +87,9 @@ def command(suite: Path, out: Path, **flags: Any) -> int:  # noqa: ANN401 - one 
     evalkit run suite.yaml --candidate ./checkpoint-900 --baseline production
     evalkit run suite.yaml --candidate http://127.0.0.1:8000 --model-arg revision=2026-11-01
     evalkit run suite.yaml --backend vllm --model-arg max_model_len=4096
+
+    Tasks of kind spectral read the weights first. Where a blocking rule on them fails, nothing is asked: the run ends
+    there, with exit code 1; --keep-going asks all the same.
 
     An interrupted run is resumed by the same command: nothing that was answered is asked again.
     """
@@ -94,135 +107,160 @@ class _Run:
 
     def __init__(self, suite: Path, out: Path, flags: Mapping[str, Any], display: Any) -> None:  # noqa: ANN401
         self.suite_path, self.out, self.flags, self.display = suite, out, flags, display
-        self.earlier: EarlierBaseline | None = None
-        """The earlier run that is the baseline; None where a model is, or there is no baseline."""
+        self.loaded: dict[Role, list[MetricTable]] = {}
+        """The tables of an earlier run that is the baseline."""
 
     def go(self) -> int:
         """Run, score, decide, write; return the exit code."""
         from evalkit.cli.assemble import assemble
         from evalkit.cli.circumstances import utc_now
-        from evalkit.cli.scorecards import sealed_scorecard
-        from evalkit.executors.local import LocalExecutor
+        from evalkit.cli.run_models import open_models
         from evalkit.identity import digest, short
         from evalkit.loaders.file_digests import FileDigests
-        from evalkit.pipeline import check_needs, measure
+        from evalkit.pipeline import Measured, check_needs
         from evalkit.store.answers import SqliteAnswers
         from evalkit.store.calibrations import read_calibration
         from evalkit.store.durable import make_folder
         from evalkit.store.runs import RunFolder
 
-        started, clock = utc_now(), time.monotonic()
+        self.started, self.clock = utc_now(), time.monotonic()
         calibration = self.flags["calibration"]  # read first: a wrong file must not cost a run
         self.noise = None if calibration is None else read_calibration(calibration)
         make_folder(self.out)
-        digest_file = FileDigests(self.out / "file-digests.sqlite")
-        self.parts = assemble(self.suite_path, self.flags["gate"], self.flags["limit"], digest_file)
-        self.backends = self._open_models(digest_file)
+        self.digest_file = FileDigests(self.out / "file-digests.sqlite")
+        self.parts = assemble(
+            self.suite_path, self.flags["gate"], self.flags["limit"], self.digest_file
+        )
+        self.opened = open_models(self.parts, self.flags, self.out, self.digest_file)
+        self.backends, self.earlier = self.opened.backends, self.opened.earlier
         check_needs(self.parts.tasks, self.backends.values())
         self._refuse_undecidable()
-        early = self._early()
-        loaded: dict[Role, list[MetricTable]] = {}
+        self.early = self._early()
         if self.earlier:
-            loaded["baseline"] = self.earlier.tables()
-        models = {role: backend.model for role, backend in self.backends.items()}
-        unpinned = not all(model.pinned for model in models.values())
-        identity = digest(
-            [
-                self.parts.suite.model_dump(mode="json"),
-                {role: m.digest for role, m in models.items()},
-                *([self.earlier.digest] if self.earlier else []),
-                # What is asked depends on the gates where they decide when to stop.
-                *([gate.model_dump(mode="json") for gate in early.gates] if early else []),
-            ]
-        )
+            self.loaded["baseline"] = self.earlier.tables()
+        self.models = {role: backend.model for role, backend in self.backends.items()}
+        unpinned = not all(model.pinned for model in self.models.values())
         store_path = self.flags["store"] or self.out / "answers.sqlite"
-        name = f"{self.parts.suite.suite}-{short(identity)}"
+        name = f"{self.parts.suite.suite}-{short(self._identity())}"
         with (
             RunFolder.create(self.out, name, fresh_if_finished=unpinned) as folder,
             SqliteAnswers(store_path) as store,
         ):
             self.folder = folder
-            models = {
+            self.models = {
                 role: model
                 if model.pinned
                 else dataclasses.replace(model, digest=digest([model.digest, folder.salt]))
-                for role, model in models.items()
+                for role, model in self.models.items()
             }
-            gc.freeze()  # what has been loaded stays: the collector need not look through it again
-            with (
-                folder.write_samples() as write_row,
-                asyncio.Runner(loop_factory=loop_factory()) as runner,
-            ):
-                road = measure(
-                    self.parts.tasks,
-                    self.backends,
-                    models,
-                    LocalExecutor(self.flags["request_timeout"], self.display.task("model")),
-                    store,
-                    write_row,
-                    lambda role, task: self.display.task(f"{role} {task.name}"),
-                    early=early,
-                    loaded=loaded,
-                )
-                self.measured = runner.run(road)
-                for row in self.earlier.rows() if self.earlier else ():
-                    write_row(row)
+            self.weighed = self._weigh()
+            stopped = self._weights_fail()
+            measured = Measured() if stopped else self._measure(store)
+            if stopped:
+                with folder.write_samples():
+                    pass
             folder.write_suite(self.parts.suite)
             if self.earlier:
                 folder.write_baseline(self.earlier.run.scorecard, self.earlier.suite)
-            self.scorecard = sealed_scorecard(
-                self.parts,
-                self.measured,
-                models,
-                self.backends,
-                self.earlier,
-                samples=folder.samples_digest,
-                started=started,
-                seconds=time.monotonic() - clock,
-            )
-            self.verdict = self._decide()
+            self.scorecard = self._sealed(measured)
+            self.verdict = self._judged(self.scorecard, measured)
             folder.write_verdict(self.verdict)
             folder.write_scorecard(self.scorecard)
         return self.verdict.exit_code
 
-    def _open_models(self, digest_file: Any) -> dict[Any, Any]:  # noqa: ANN401
-        """Return role → backend, opened for nothing yet; an earlier run as baseline becomes ``earlier``."""
-        from evalkit.cli.earlier_baseline import earlier_baseline
-        from evalkit.cli.models import arguments_for, open_model
-        from evalkit.cli.past_runs import nearest_run
-        from evalkit.errors import UsageError
-        from evalkit.loaders.checkpoints import find_checkpoint
+    def _identity(self) -> str:
+        """Return the digest of all that can change what is measured: the run's folder is named by it."""
+        from evalkit.identity import digest
 
-        given = parsed_arguments(self.flags["model_arg"])
-        declared = self.parts.suite.models
-        backends = {}
-        for role in ("candidate", "baseline"):
-            named = self.flags[role]
-            model = named or getattr(declared, role)
-            if model is None or model == "none":
-                continue
-            folder = Path.cwd() if named else self.parts.loaded.folder
-            if role == "baseline":
-                self.earlier = earlier_baseline(model, self.out, folder, self.parts.suite)
-                if self.earlier:
-                    continue
-            try:
-                backends[role] = open_model(
-                    self.flags["backend"],
-                    model,
-                    arguments_for(role, given),
-                    partial(find_checkpoint, folder=folder, digest_file=digest_file),
-                )
-            except UsageError as error:
-                close = nearest_run(model, self.out) if role == "baseline" else ""
-                if error.problems or not close:
-                    raise
-                raise UsageError(f"{error}; as an earlier run, did you mean {close!r}?") from error
-        if "candidate" not in backends:
-            raise UsageError(
-                "no candidate: name one with --candidate or under 'models:' in the suite"
+        # What is asked depends on the gates where they decide when to stop.
+        stopping = self.early.gates if self.early else ()
+        return digest(
+            [
+                self.parts.suite.model_dump(mode="json"),
+                {role: model.digest for role, model in self.models.items()},
+                *([self.earlier.digest] if self.earlier else []),
+                *(gate.model_dump(mode="json") for gate in stopping),
+            ]
+        )
+
+    def _weigh(self) -> WeighedModels:
+        """Read the weights by every task that does, before anything is asked, and write what that gave."""
+        from evalkit.cli.weights import weigh_models
+
+        weighed = weigh_models(
+            self.parts.suite,
+            self.opened.weights,
+            self.parts.loaded.folder,
+            self.digest_file,
+            self.flags["device"],
+            lambda role, task: self.display.task(f"{role} {task}", "weights"),
+        )
+        if self.parts.suite.spectral:
+            lent = self.earlier.weights_rows() if self.earlier else ()
+            self.folder.write_weights(chain(weighed.rows(), lent))
+        return weighed
+
+    def _weights_fail(self) -> bool:
+        """Return whether the run ends here: a blocking rule has failed on the weights, and nobody said to go on.
+
+        Where it goes on, the checkpoints must be whole.
+        """
+        from evalkit.cli.weights import failed_on_weights
+        from evalkit.pipeline import Measured
+
+        suite = self.parts.suite
+        if suite.spectral and suite.sampled and not self.flags["keep_going"]:
+            told = self._sealed(Measured())
+            if failed_on_weights(self.parts.gates, self._judged(told, Measured()), told, suite):
+                if self.earlier:  # of what was not asked, nothing is compared either
+                    weighed = {task.name for task in suite.spectral}
+                    self.earlier = dataclasses.replace(self.earlier, tasks=weighed)
+                return True
+        if suite.sampled:
+            self.opened.check_whole()
+        return False
+
+    def _measure(self, store: AnswerStore) -> Measured:
+        """Ask the models all that is not answered yet, and score it."""
+        from evalkit.executors.local import LocalExecutor
+        from evalkit.pipeline import measure
+
+        gc.freeze()  # what has been loaded stays: the collector need not look through it again
+        with (
+            self.folder.write_samples() as write_row,
+            asyncio.Runner(loop_factory=loop_factory()) as runner,
+        ):
+            road = measure(
+                self.parts.tasks,
+                self.backends,
+                self.models,
+                LocalExecutor(self.flags["request_timeout"], self.display.task("model")),
+                store,
+                write_row,
+                lambda role, task: self.display.task(f"{role} {task.name}"),
+                early=self.early,
+                loaded=self.loaded,
             )
-        return backends
+            measured = runner.run(road)
+            for row in self.earlier.rows() if self.earlier else ():
+                write_row(row)
+        return measured
+
+    def _sealed(self, measured: Measured) -> Scorecard:
+        from evalkit.cli.scorecards import sealed_scorecard
+
+        return sealed_scorecard(
+            self.parts,
+            measured,
+            self.models,
+            self.backends,
+            self.earlier,
+            self.weighed,
+            samples=self.folder.samples_digest,
+            weights=self.folder.weights_digest,
+            started=self.started,
+            seconds=time.monotonic() - self.clock,
+        )
 
     def _refuse_undecidable(self) -> None:
         """Refuse, before anything is asked, blocking rules that can never pass or never fail on these samples."""
@@ -236,6 +274,7 @@ class _Run:
             self.parts.gates,
             self.parts.suite.confidence,
             has_baseline="baseline" in self.backends or self.earlier is not None,
+            weighed=self.parts.suite.spectral,
         )
         if told:
             advice = "--allow-undecidable runs all the same; 'evalkit power' tells what each rule can detect"
@@ -246,17 +285,17 @@ class _Run:
         from evalkit.pipeline import EarlyStopping
 
         suite = self.parts.suite
-        if all(task.stop == "full" for task in suite.tasks):
+        if all(task.stop == "full" for task in suite.sampled):
             return None
         return EarlyStopping(self.parts.gates, suite.seed, suite.confidence)
 
-    def _decide(self) -> Verdict:
+    def _judged(self, scorecard: Scorecard, measured: Measured) -> Verdict:
         from evalkit.cli.past_runs import utc_today
         from evalkit.flips import sample_scores
         from evalkit.gates.evaluate import evaluate
 
-        scores = partial(sample_scores, self.measured.tables)
-        return evaluate(self.parts.gates, self.scorecard, today=utc_today(), scores=scores)
+        scores = partial(sample_scores, measured.tables)
+        return evaluate(self.parts.gates, scorecard, today=utc_today(), scores=scores)
 
     def show(self) -> None:
         """Print the verdict and where everything lies."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -29,6 +30,7 @@ def print_run(
     *,
     quiet: bool,
     calibration: Calibration | None = None,
+    plots: Sequence[str] = (),
 ) -> None:
     """Print numbers, rules and verdict, what the engine's noise says of them, and where the files lie."""
     out = console()
@@ -39,9 +41,10 @@ def print_run(
             out.print(line, markup=False, highlight=False)
     facts = scorecard.circumstances
     if not quiet:
-        out.print(
-            f"\nrun: {facts.asked:,} requests asked, {facts.reused:,} answered from the store, "
-            f"{facts.seconds:.1f} s",
-            style="dim",
-        )
+        asked = f"{facts.asked:,} requests asked, {facts.reused:,} answered from the store"
+        done = asked if scorecard.provenance.datasets else "weights read, nothing asked"
+        out.print(f"\nrun: {done}, {facts.seconds:.1f} s", style="dim")
+        if plots:
+            names = ", ".join(f"{name}.svg" for name in plots)
+            out.print(f"plots: {folder / 'plots'} ({names})", soft_wrap=True, highlight=False)
     out.print(f"scorecard: {folder / 'scorecard.json'}", soft_wrap=True, highlight=False)

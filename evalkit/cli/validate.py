@@ -69,7 +69,7 @@ def _check_suite(path: Path, rows: int) -> str:
     problems = list(check_gates_against_suite(loaded.spec, gates))
     nobody = Model("validate", "", "", pinned=True)
     checked = 0
-    for task in loaded.spec.tasks if rows else ():
+    for task in loaded.spec.sampled if rows else ():
         try:
             parts = task_parts(task, loaded.folder, lambda file: digest_bytes(str(file).encode()))
             before = checked

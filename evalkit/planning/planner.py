@@ -10,7 +10,7 @@ from evalkit.identity import canonical_json
 from evalkit.planning.forms import FORMS, reason
 from evalkit.planning.templates import Row
 from evalkit.records.exchange import Model, Need, Request, Sample
-from evalkit.records.suite import GenerateTask, TaskSpec
+from evalkit.records.suite import GenerateTask, SampledTask
 
 MISSING = "(missing)"
 """Slice value of samples that lack the field: they are shown, not dropped."""
@@ -30,14 +30,14 @@ class PlannedSample:
     """Why the sample could not be turned into requests; counted as a failure of kind ``bad_sample``."""
 
 
-def needs_of(task: TaskSpec) -> frozenset[Need]:
+def needs_of(task: SampledTask) -> frozenset[Need]:
     """Return what a task asks of a backend."""
     if isinstance(task, GenerateTask):
         return frozenset({"chat" if task.messages else "text"})
     return frozenset({"logprobs"})
 
 
-def replicates_of(task: TaskSpec) -> int:
+def replicates_of(task: SampledTask) -> int:
     """Return how many answers a task asks for to each sample."""
     return task.decoding.replicates if isinstance(task, GenerateTask) else 1
 
@@ -48,7 +48,7 @@ class TaskPlanner:
     ``examples`` are the few-shot rows. Raises UsageError where an example cannot be rendered.
     """
 
-    def __init__(self, task: TaskSpec, model: Model, examples: Sequence[Row] = ()) -> None:
+    def __init__(self, task: SampledTask, model: Model, examples: Sequence[Row] = ()) -> None:
         self.task = task
         self._model = model
         self._ids: set[int] = set()

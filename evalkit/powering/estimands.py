@@ -14,7 +14,7 @@ from evalkit.metrics.base import Measure, Metric
 from evalkit.planning import attribute_of, replicates_of
 from evalkit.ports import SampleSource
 from evalkit.records.scorecard import estimate_name
-from evalkit.records.suite import GateSpec, TaskSpec
+from evalkit.records.suite import GateSpec, SampledTask
 from evalkit.scoring import refuse_identifier
 from evalkit.stats.intervals import Codes, cluster_codes
 
@@ -23,7 +23,7 @@ class Task(Protocol):
     """What is asked of a task with its parts."""
 
     @property
-    def spec(self) -> TaskSpec:
+    def spec(self) -> SampledTask:
         """What the suite declares."""
 
     @property

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from evalkit.gates.against_baseline import AgainstBaseline
+from evalkit.gates.census import reads_census
 from evalkit.gates.conditions import Condition, Evidence
 from evalkit.gates.evaluate import condition_of
 from evalkit.powering.answers import ask_of, family_alpha, matched, remade
@@ -18,10 +19,12 @@ from evalkit.powering.hypothetical import Ask, NormalDifference, Outcomes, outco
 from evalkit.powering.possible import MOST_SAMPLES, possible
 from evalkit.powering.spreads import Assumptions, Spread, spread_of
 from evalkit.records.power import GatePower, PowerReport, Range, RulePower
-from evalkit.records.suite import GateSpec, RuleSpec
+from evalkit.records.suite import GateSpec, RuleSpec, SpectralTask
 from evalkit.stats.estimate import real_clusters
 from evalkit.stats.power import joint_chance, least_samples, region_above, required_samples
 
+READ_IN_FULL = "weights are read in full and nothing is sampled, so it is no question of power"
+"""Why a rule on weights has no power."""
 MOST_COUNTED = 10_000
 """Above so many pairs the difference of zeros and ones is taken as normal; the intervals are the same by then."""
 
@@ -34,11 +37,12 @@ def power_of(
     *,
     power: float,
     level: float,
+    weighed: Sequence[SpectralTask] = (),
 ) -> PowerReport:
     """Return the power of every rule on every estimand that it matches.
 
     ``past`` is an earlier run's evidence by name, empty where there is none; ``power`` the chance wanted, 0–1;
-    ``level`` the suite's confidence.
+    ``level`` the suite's confidence. Rules on the ``weighed`` tasks have no power to be asked for: nothing is drawn.
     """
     rules: list[RulePower] = []
     told: list[GatePower] = []
@@ -48,7 +52,9 @@ def power_of(
         of_gate = [
             row
             for rule in gate.rules
-            for row in _rows(gate, rule, estimands, assumed, past, power, level, family, asked)
+            for row in _rows(
+                gate, rule, estimands, assumed, past, power, level, family, asked, weighed
+            )
         ]
         rules += of_gate
         told.append(_together(gate, of_gate))
@@ -65,6 +71,7 @@ def _rows(
     level: float,
     family: float | None,
     asked: dict[object, RulePower],
+    weighed: Sequence[SpectralTask],
 ) -> list[RulePower]:
     condition = condition_of(rule)
     found = matched(rule, estimands)
@@ -77,11 +84,14 @@ def _rows(
         reads=condition.reads,
         samples=0,
     )
-    if not found:
+    read_in_full = (
+        [empty.model_copy(update={"unknown": READ_IN_FULL})] if reads_census(rule, weighed) else []
+    )
+    if not found and not read_in_full:
         reason = f"the data hold nothing named {rule.estimate}"
         can = f"can never pass: {reason}"
         return [empty.model_copy(update={"cannot_pass": can, "unknown": reason})]
-    rows = []
+    rows = read_in_full
     for estimand in found:
         row = empty.model_copy(update={"estimate": estimand.name, "samples": estimand.samples})
         spread = spread_of(estimand, assumed, past)

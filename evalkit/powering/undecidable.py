@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from evalkit.gates.census import reads_census
 from evalkit.gates.evaluate import condition_of
 from evalkit.gates.stopping import measures_under
 from evalkit.powering.answers import ask_of, family_alpha, matched, remade
 from evalkit.powering.estimands import Estimand, Task, estimands_of
 from evalkit.powering.evidence import NeedsSamples
 from evalkit.powering.possible import possible
-from evalkit.records.suite import GateSpec, RuleSpec
+from evalkit.records.suite import GateSpec, RuleSpec, SpectralTask
 
 
 def undecidable(
-    tasks: Sequence[Task], gates: Sequence[GateSpec], level: float, *, has_baseline: bool = True
+    tasks: Sequence[Task],
+    gates: Sequence[GateSpec],
+    level: float,
+    *,
+    has_baseline: bool = True,
+    weighed: Sequence[SpectralTask] = (),
 ) -> list[str]:
     """Return a sentence per blocking rule and estimate that can never pass or never fail, with what it would need.
 
     ``level`` is the suite's confidence. Reads the data sets of the tasks that blocking rules name. What a rule answers
     on single samples, and what breaks while it is asked, is not called impossible. Waived rules are left out, and
-    without a baseline those that compare with it: they will be missing, which is no matter of samples.
+    without a baseline those that compare with it: they will be missing, which is no matter of samples. Numbers of the
+    ``weighed`` tasks are read in full, so no number of samples decides on them.
     """
     blocking = [
         rule
@@ -34,7 +41,10 @@ def undecidable(
         if any(measures_under(rule, task.spec, task.metrics) for rule in blocking)
     ]
     estimands = list(estimands_of(named, gates, has_baseline=has_baseline))
-    return [sentence for gate in gates for sentence in _of_gate(gate, blocking, estimands, level)]
+    asked = [
+        rule for rule in blocking if matched(rule, estimands) or not reads_census(rule, weighed)
+    ]
+    return [sentence for gate in gates for sentence in _of_gate(gate, asked, estimands, level)]
 
 
 def _of_gate(

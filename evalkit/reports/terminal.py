@@ -24,6 +24,7 @@ from evalkit.reports.view import (
     span,
     waiver_in_words,
 )
+from evalkit.reports.weights_drawing import weights_drawing
 
 STYLES = {
     "pass": "green",
@@ -36,6 +37,10 @@ STYLES = {
 }
 MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?", "missing": "?", "waived": "~"}
 
+MOST_OUTCOMES = 8
+"""So many outcomes with one answer are told of each rule: one on every tensor has thousands."""
+MOST_PASSED = 3
+"""So many where they passed."""
 WIDE = 118
 """From this many columns on, units, flips and the baseline's intervals are shown too; the difference has its interval
 anywhere."""
@@ -45,7 +50,7 @@ NO_INTERVAL = "(no interval)"
 
 
 def scorecard_table(scorecard: Scorecard, width: int) -> Table:
-    """Return the estimates over all samples, task by task, candidate beside baseline.
+    """Return the estimates over all samples, task by task, candidate beside baseline; weights have tables of their own.
 
     A number is never cut: where there is no room, the baseline's values go (the difference tells them), and names fold.
     """
@@ -56,7 +61,7 @@ def scorecard_table(scorecard: Scorecard, width: int) -> Table:
 
 
 def _scorecard_table(scorecard: Scorecard, wide: bool, *, baseline: bool) -> Table:
-    paired = any(e.model == "baseline" for e in scorecard.estimates)
+    paired = any(e.model == "baseline" for e in scorecard.estimates if e.kind != "census")
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
@@ -78,10 +83,10 @@ def _scorecard_table(scorecard: Scorecard, wide: bool, *, baseline: bool) -> Tab
         table.add_column("unit", overflow="fold")
     task = None
     for row in estimate_rows(scorecard):
-        if row.slice is not None:
-            continue
         shown = row.candidate or row.baseline
         assert shown is not None, "a row stands for at least one estimate"
+        if row.slice is not None or shown.kind == "census":
+            continue
         if shown.task != task:
             task = shown.task
             table.add_row(Text(task, "bold"))
@@ -135,16 +140,30 @@ def outcome_list(verdict: Verdict) -> Table:
     table.title, table.title_justify = "Rules", "left"
     table.add_column(no_wrap=True)
     table.add_column()
+    alike: dict[tuple[str, str, str], list[Outcome]] = {}
     for outcome in ordered_outcomes(verdict):
-        style = STYLES[outcome.counts_as]
-        if outcome.severity != "block" and outcome.counts_as not in ("pass", "waived"):
-            style = "yellow"
-        severity = "" if outcome.severity == "block" else f" ({outcome.severity})"
-        told = Text.assemble(
-            (outcome.rule, "bold"), f"{severity}: {outcome.required}\n", _reason(outcome)
-        )
-        table.add_row(Text(f"{MARKS[outcome.counts_as]} {outcome.counts_as}", style), told)
+        alike.setdefault((outcome.gate, outcome.rule, outcome.counts_as), []).append(outcome)
+    for outcomes in alike.values():
+        most = MOST_PASSED if outcomes[0].counts_as == "pass" else MOST_OUTCOMES
+        for outcome in outcomes[:most]:
+            severity = "" if outcome.severity == "block" else f" ({outcome.severity})"
+            told = Text.assemble(
+                (outcome.rule, "bold"), f"{severity}: {outcome.required}\n", _reason(outcome)
+            )
+            table.add_row(_answer(outcome), told)
+        if (more := len(outcomes) - most) > 0:
+            told = Text.assemble(
+                (outcomes[0].rule, "bold"), f": {more:,} more; verdict.json has each"
+            )
+            table.add_row(_answer(outcomes[0]), told)
     return table
+
+
+def _answer(outcome: Outcome) -> Text:
+    style = STYLES[outcome.counts_as]
+    if outcome.severity != "block" and outcome.counts_as not in ("pass", "waived"):
+        style = "yellow"
+    return Text(f"{MARKS[outcome.counts_as]} {outcome.counts_as}", style)
 
 
 def _reason(outcome: Outcome) -> Text:
@@ -184,9 +203,12 @@ def drawing(scorecard: Scorecard, verdict: Verdict, width: int) -> RenderableTyp
     """Return everything a run prints: numbers, rules, verdict last, where the eye ends."""
     noted = list(_noted(run_notes(scorecard), "dim"))
     decided = [*_families(verdict), *_noted(verdict.notes, "yellow")]
+    weights = weights_drawing(scorecard, width)
+    sampled = any(estimate.kind != "census" for estimate in scorecard.estimates)
+    table: list[RenderableType] = [scorecard_table(scorecard, width), ""]
     return Group(
-        scorecard_table(scorecard, width),
-        "",
+        *weights,
+        *(table if sampled or not weights else ()),
         *_apart(noted),
         outcome_list(verdict),
         "",

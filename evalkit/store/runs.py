@@ -6,7 +6,9 @@
         .lock            held while a run writes here; free again as soon as its process ends, however it ends
         run.json         written first: when it was started, by which command, and its salt
         suite.json       what was measured, as the suite file declares it
+        weights.jsonl    every tensor with what was measured on it; only where a task reads weights
         samples.jsonl    every sample with its answer and scores
+        plots/           what was drawn of weights, where plots were asked for
         verdict.json     what the gates answered
         scorecard.json   written last: a folder with a scorecard is a finished run, one without is incomplete
 
@@ -14,7 +16,7 @@
                          where the baseline's rows come from another run: that run's own files
 
 A finished folder stands alone: from ``samples.jsonl``, whose digest is in the scorecard, and ``suite.json`` every
-number can be computed again.
+number of a task that asks the model can be computed again; ``weights.jsonl`` is held by its digest likewise.
 
 Every file appears whole or not at all: it is written beside its place, made durable, then renamed. What an earlier
 run left is removed before a new one begins, the verdict first.
@@ -29,8 +31,9 @@ import hashlib
 import itertools
 import json
 import secrets
+import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,12 +48,14 @@ from evalkit.records.scorecard import Scorecard
 from evalkit.records.suite import SuiteSpec
 from evalkit.records.verdict import Verdict
 from evalkit.store.documents import checked, document, read_json
-from evalkit.store.durable import disk_error, disk_errors, replacing, write_bytes
+from evalkit.store.durable import disk_error, disk_errors, make_folder, replacing, write_bytes
 
 SCORECARD: Final = "scorecard.json"
 VERDICT: Final = "verdict.json"
 SAMPLES: Final = "samples.jsonl"
+WEIGHTS: Final = "weights.jsonl"
 SUITE: Final = "suite.json"
+PLOTS: Final = "plots"
 _RUN: Final = "run.json"
 BASELINE: Final = "baseline-"
 """Before the names of the files that a baseline's run lends."""
@@ -61,6 +66,7 @@ _RESULTS: Final = (
     "junit.xml",
     "summary.md",
     SAMPLES,
+    WEIGHTS,
     SUITE,
     BASELINE + SCORECARD,
     BASELINE + SUITE,
@@ -77,6 +83,8 @@ class RunFolder:
         """The folder."""
         self.samples_digest = ""
         """SHA-256 of ``samples.jsonl``, once it is written."""
+        self.weights_digest = ""
+        """SHA-256 of ``weights.jsonl``, once it is written; empty where no task reads weights."""
         self._lock = lock
         self.salt = self._kept_salt() or secrets.token_hex(16)
         """Random, and the same again when an incomplete run is resumed."""
@@ -89,6 +97,8 @@ class RunFolder:
         with disk_errors(path):
             for name in _RESULTS:
                 (path / name).unlink(missing_ok=True)
+            if (path / PLOTS).is_dir():
+                shutil.rmtree(path / PLOTS)
 
     @classmethod
     def create(
@@ -137,19 +147,19 @@ class RunFolder:
 
         Rows keep the order of their keys; numbers are the shortest that read back the same.
         """
-        path, sha256 = self.path / SAMPLES, hashlib.sha256()
-        with replacing(path) as file:
-
-            def write(row: Mapping[str, Any]) -> None:
-                line = _line(row)
-                sha256.update(line)
-                try:
-                    file.write(line)
-                except OSError as error:
-                    raise disk_error(path, error) from error
-
-            yield write
+        sha256 = hashlib.sha256()
+        with replacing(self.path / SAMPLES) as file:
+            yield _row_writer(self.path / SAMPLES, file, sha256.update)
         self.samples_digest = sha256.hexdigest()
+
+    def write_weights(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write ``weights.jsonl``, as ``samples.jsonl`` is written."""
+        sha256 = hashlib.sha256()
+        with replacing(self.path / WEIGHTS) as file:
+            write = _row_writer(self.path / WEIGHTS, file, sha256.update)
+            for row in rows:
+                write(row)
+        self.weights_digest = sha256.hexdigest()
 
     def write_suite(self, suite: SuiteSpec) -> None:
         """Write ``suite.json``."""
@@ -172,9 +182,12 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """Write a report as UTF-8 under a plain file name."""
-        inside = (self.path / name).resolve().parent == self.path.resolve()
-        assert inside, f"{name!r} is no plain file name"
-        write_bytes(self.path / name, text.encode("utf-8", "replace"))
+        write_bytes(_inside(self.path, name), text.encode("utf-8", "replace"))
+
+    def write_plot(self, name: str, content: bytes) -> None:
+        """Write a plot under a plain file name into the folder's ``plots/``."""
+        make_folder(self.path / PLOTS)
+        write_bytes(_inside(self.path / PLOTS, name), content)
 
     def close(self) -> None:
         """Let others write here."""
@@ -261,6 +274,28 @@ def _why_absent(folder: Path) -> str:
     if (folder / _RUN).exists():
         return "there is no such file yet: the run is not finished; its command resumes it"
     return "there is no such file: this is no run's folder"
+
+
+def _inside(folder: Path, name: str) -> Path:
+    path = folder / name
+    assert path.resolve().parent == folder.resolve(), f"{name!r} is no plain file name"
+    return path
+
+
+def _row_writer(
+    path: Path, file: IO[bytes], told: Callable[[bytes], None]
+) -> Callable[[Mapping[str, Any]], None]:
+    """Return a function that appends one row to a file, and tells its bytes."""
+
+    def write(row: Mapping[str, Any]) -> None:
+        line = _line(row)
+        told(line)
+        try:
+            file.write(line)
+        except OSError as error:
+            raise disk_error(path, error) from error
+
+    return write
 
 
 def _line(row: Mapping[str, Any]) -> bytes:

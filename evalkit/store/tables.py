@@ -20,9 +20,9 @@ from evalkit.errors import Problem, RunError, UsageError
 from evalkit.metrics.base import Metric
 from evalkit.planning import PlannedSample
 from evalkit.records.exchange import Completion, Role, Sample, Score, Unscored
-from evalkit.records.suite import TaskSpec
+from evalkit.records.suite import SampledTask
 from evalkit.scoring import MetricTable, TaskScorer
-from evalkit.store.runs import SAMPLES
+from evalkit.store.runs import SAMPLES, WEIGHTS
 
 _ANSWERED = Completion("", "", "stop")
 """Stands for the answers of a completed sample: they were scored in the run."""
@@ -34,7 +34,7 @@ class MeasuredTask:
 
     role: Role
     """The model as the rows name it."""
-    spec: TaskSpec
+    spec: SampledTask
     """What the suite declared."""
     metrics: tuple[Metric, ...]
     """The task's metrics."""
@@ -51,20 +51,29 @@ def read_rows(folder: Path, sha256: str) -> Iterator[dict[str, Any]]:
 
     Raises UsageError, before the first row, when the file is not there or was changed after the run.
     """
-    path = folder / SAMPLES
+    again = "run the suite again: what was answered is not asked again"
+    return _rows(folder / SAMPLES, "samples", sha256, again)
+
+
+def read_weights(folder: Path, sha256: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a run's ``weights.jsonl``, as ``read_rows`` does those of its samples."""
+    return _rows(folder / WEIGHTS, "weights", sha256, "run the suite again")
+
+
+def _rows(path: Path, what: str, sha256: str, again: str) -> Iterator[dict[str, Any]]:
     try:
         with path.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                 message = (
-                    "the samples were changed after the run: they are not the scorecard's; put the file back, or run "
-                    "the suite again: what was answered is not asked again"
+                    f"the {what} were changed after the run: they are not the scorecard's; "
+                    f"put the file back, or {again}"
                 )
                 raise UsageError([Problem(str(path), None, "", message)])
             file.seek(0)
             for line in file:
                 yield _row(line)
     except FileNotFoundError:
-        message = "there is no such file: the run's samples were removed"
+        message = f"there is no such file: the run's {what} were removed"
         raise UsageError([Problem(str(path), None, "", message)]) from None
     except OSError as error:
         message = f"{path} cannot be read: {error.strerror}"

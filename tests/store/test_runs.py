@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -26,6 +27,7 @@ from evalkit.records.scorecard import (
 )
 from evalkit.records.verdict import Verdict
 from evalkit.store.runs import RunFolder, read_scorecard, read_verdict, write_verdict
+from evalkit.store.tables import read_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -290,6 +292,29 @@ def test_every_sample_reads_back_as_it_was_written(tmp_path_factory, rows):
     assert content.count(b"\n") == len(rows)
     back = [json.loads(line) for line in content.split(b"\n")[:-1]]
     assert [list(row.items()) for row in back] == [list(row.items()) for row in rows]
+
+
+def test_weights_read_back_as_they_were_written_and_not_when_they_were_changed(tmp_path):
+    rows = [{"tensor": "a", "value": 0.1 + 0.2}, {"tensor": "b", "value": None}]
+    with RunFolder.create(tmp_path, "a") as folder:
+        assert folder.weights_digest == ""
+        folder.write_weights(iter(rows))
+    held = (folder.path / "weights.jsonl").read_bytes()
+    assert folder.weights_digest == hashlib.sha256(held).hexdigest()
+    assert list(read_weights(folder.path, folder.weights_digest)) == rows
+    (folder.path / "weights.jsonl").write_bytes(held.replace(b"0.3", b"0.2"))
+    with pytest.raises(UsageError, match="the weights were changed after the run"):
+        list(read_weights(folder.path, folder.weights_digest))
+    (folder.path / "weights.jsonl").unlink()
+    with pytest.raises(UsageError, match="the run's weights were removed"):
+        list(read_weights(folder.path, folder.weights_digest))
+
+
+def test_weights_of_an_earlier_run_are_gone_when_a_new_one_begins(tmp_path):
+    with RunFolder.create(tmp_path, "a") as folder:
+        folder.write_weights([{"tensor": "a"}])
+    with RunFolder.create(tmp_path, "a") as folder:
+        assert not (folder.path / "weights.jsonl").exists()
 
 
 def test_a_scorecard_reads_back_from_folder_and_file(tmp_path):
