@@ -69,10 +69,8 @@ def redistributed_budget(
     counts: dict[str, int] = {}
     while len(counts) < len(weights):
         pool = {name: weight for name, weight in weights.items() if name not in counts and weight}
-        if (
-            not pool
-        ):  # only matrices with share 0 are left: by size, as nothing else is known of them
-            pool = {name: Fraction(sizes[name]) for name in weights if name not in counts}
+        if not pool:  # share 0 all of them: by size, as nothing else is known; one that holds nothing gets nothing
+            pool = {n: Fraction(max(sizes[n], 1)) for n in weights if n not in counts}
         given = _filled(pool, sizes, left)
         counts |= given
         left -= sum(given.values())

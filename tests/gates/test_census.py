@@ -215,6 +215,7 @@ def test_the_built_in_gate_reads_checks_and_never_a_measure_of_a_like_name():
         number("scale.collapse", 0),
         number("drift.unrelated", 0),
         number("drift.outlier", 0),
+        number("drift.unchanged", 0),
     ]
     verdict = evaluate([default_gate(TASK, has_base=True)], card(*healthy))
     assert verdict.status == "pass"

@@ -167,10 +167,15 @@ def test_what_is_no_weight_is_skipped_with_its_reason(tmp_path):
     }  # fmt: skip
     source = checkpoint(tmp_path / "m", tensors)
     assert [tensor.stored for tensor in source.tensors] == ["model.norm.weight"]
-    assert {name: reason.split(" ")[0] for name, reason in source.skipped.items()} == {
+    told = {name: reason.partition(": ") for name, reason in source.skipped.items()}
+    assert told.pop("rotations")[0] == "the number format C64 is not read", (
+        "weights, but not readable"
+    )
+    assert {what for what, _, _ in told.values()} == {"no weight"}
+    assert {name: why.split(" ")[0] for name, (_, _, why) in told.items()} == {
         "empty.weight": "it", "embeddings.position_ids": "whole", "bn.num_batches_tracked": "whole",
         "h.0.attn.bias": "a", "h.0.attn.masked_bias": "a", "gpt_neox.layers.0.attention.bias": "whole",
-        "model.rotary_emb.inv_freq": "frequencies", "rotations": "the",
+        "model.rotary_emb.inv_freq": "frequencies",
     }  # fmt: skip
 
 

@@ -321,6 +321,6 @@ def test_files_that_are_no_part_of_the_checkpoint_are_named_with_the_reason(tmp_
     shards(tmp_path, files, {"a": S1, "b": S2})
     assert sorted(read_headers(tmp_path)[0]) == ["a", "b"]
     assert left_out(tmp_path) == {
-        "adapter_model.safetensors": "an adapter's file",
-        "consolidated.safetensors": "the index does not name this file",
+        "adapter_model.safetensors": "no weight: an adapter's file",
+        "consolidated.safetensors": "no weight: the index does not name this file",
     }
