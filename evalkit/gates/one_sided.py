@@ -141,6 +141,8 @@ def _quantile(comparison: Comparison, level: float) -> float:
 
 def _contrast(comparison: Comparison, share: float, held: Interval) -> Interval:
     """Return the interval of the difference that tests candidate − baseline against ``share``·|baseline|."""
+    if held.method == "exact":
+        return held
     errors, difference = comparison.errors, comparison.difference
     assert errors is not None and difference is not None, "why_untestable says so first"
     factor = 1 + copysign(share, share * (comparison.baseline or 0.0))
@@ -149,7 +151,7 @@ def _contrast(comparison: Comparison, share: float, held: Interval) -> Interval:
     )
     half = _quantile(comparison, held.level) * sqrt(max(variance, 0.0))
     low, high = difference - half, difference + half
-    if held.method == "tango" or held.method.startswith("adjusted"):
+    if held.method in ("tango", "square-and-add") or held.method.startswith("adjusted"):
         low, high = min(low, held.low), max(high, held.high)
     return Interval(low=low, high=high, level=held.level, method="fieller")
 

@@ -26,6 +26,8 @@ WAITING_BYTES = 1 << 27
 """Matrices that wait for others take no more than this."""
 WAITING_SIDE = 1024
 """Matrices whose smaller side is this long gain nothing by waiting."""
+IN_ONE_PASS = frozenset(measure.name for measure in MEASURES if measure.needs == "weights")
+"""Measures of spectra that the first pass gives as well."""
 GRAM_RESOLUTION = 8 * float(np.finfo(np.float32).eps)
 """Share of the largest eigenvalue that may be rounding, where WᵀW was summed in float32."""
 
@@ -91,8 +93,14 @@ class Spectra:
         self, name: str, lambda_M: Floats, shape: Shape, resolution: float
     ) -> dict[str, Fitted]:
         task = self._task
+        found = spectral_measures(
+            lambda_M, shape, compatible=task.compatible, resolution=resolution
+        )
+        # The first pass has measured norms of the same tensors whether spectra are asked for or not; only
+        # WeightWatcher's conventions take them of everything that has a spectrum.
+        kept = {n: v for n, v in found.items() if task.compatible or n not in IN_ONE_PASS}
         return {
-            **spectral_measures(lambda_M, shape, compatible=task.compatible, resolution=resolution),
+            **kept,
             **alpha_measures(
                 lambda_M,
                 shape,

@@ -148,3 +148,13 @@ def test_nobody_is_told_to_get_more_pairs_where_a_fit_leaves_a_difference_open()
     decision = against(ours, theirs, "no_worse_than", margin=0.5)
     assert decision.status == "inconclusive"
     assert decision.reason.endswith("the fits behind it leave it open")
+
+
+def test_a_relative_margin_is_no_easier_than_the_same_absolute_one() -> None:
+    ours, theirs = census(3.1, (3.0, 9.0)), census(3.1, (3.1, 3.1))
+    assert against(ours, theirs, "no_worse_than", margin=4.65).status == "inconclusive"
+    assert (
+        against(ours, theirs, "no_worse_than", margin=1.5, relative=True).status == "inconclusive"
+    )
+    on_it = against(census(4.0), census(2.0), "no_worse_than", margin=1.0, relative=True)
+    assert on_it.status == "fail", "what is exact and on the limit is not beyond it"

@@ -368,3 +368,9 @@ def test_nothing_that_weights_can_be_ends_in_a_crash(name: str, kind: str) -> No
     assert fired(found)
     for estimate in found.estimates:
         assert estimate.kind == "census" and estimate.counts.planned >= estimate.counts.scored
+
+
+def test_norms_are_summed_up_over_the_same_tensors_with_and_without_spectra() -> None:
+    plain = by_name(weighed(MemorySource(TUNED)))
+    more = by_name(weighed(MemorySource(TUNED), spectra=True, draws=0))
+    assert {name: more[name].value for name in plain} == {n: e.value for n, e in plain.items()}

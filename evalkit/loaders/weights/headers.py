@@ -195,7 +195,7 @@ def _wrong(header: Header, end: int, size: int) -> str:
     if header.start < end:
         return "overlaps the tensor before it"
     if header.stop > size:
-        return f"is cut off: it ends at byte {header.stop} of {size}"
+        return f"is cut off: it should end at byte {header.stop:,}, and the file has {size:,}"
     return ""
 
 

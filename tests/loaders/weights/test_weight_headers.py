@@ -224,7 +224,7 @@ def test_of_a_file_that_is_cut_off_the_whole_tensors_are_read_and_the_others_nam
     assert sorted(headers) == names[:6]
     assert all((read_float32(header) == 1.5).all() for header in headers.values())
     assert [fault.tensor for fault in faults] == [None, "t6", "t7"]
-    assert "is cut off: " in faults[0].message and "it ends at byte" in faults[1].message
+    assert "is cut off: " in faults[0].message and "it should end at byte" in faults[1].message
 
 
 # --- shards ----------------------------------------------------------------------------------------------------
