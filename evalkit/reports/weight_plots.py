@@ -63,7 +63,7 @@ def spectrum_plot(spectra: Sequence[Spectrum]) -> Spec:
     A power law is a straight line of slope 1 − alpha from xmin on. Eigenvalues of 0 or that are not finite, which have
     no place on a logarithmic axis, are counted in the heading.
     """
-    told = "Dots: eigenvalues. Line: the fit, from xmin (dashed) to the largest eigenvalue."
+    told = "Dots: eigenvalues. Line: the fit, from xmin (dashed) on."
     charts = [_spectrum(spectrum) for spectrum in spectra]
     grid = [{"concat": charts, "columns": 2, "spacing": 30}] if charts else []
     return whole_plot(
@@ -181,7 +181,7 @@ def drift_plot(rows: Sequence[TensorRow]) -> Spec:
         "average, and single faults by 1. Other models and methods have other bands.",
         *_missing(rows, "drift", "tensors"),
     ]
-    value = log_axis("drift ‖ΔW‖ / ‖W‖", [point["shown"] for point in points])
+    value = log_axis("drift ‖W − W₀‖ / ‖W₀‖", [point["shown"] for point in points])
     return whole_plot("Drift from the base model by tensor", told, by_depth(points, marks, value))
 
 
@@ -239,7 +239,7 @@ def importance_plot(rows: Sequence[TensorRow]) -> Spec:
     ]
     told = [
         "Unvalidated heuristic: no test is known that training important layers is better than training others.",
-        "Share: Frobenius norm of a matrix over the sum of all norms. It favours small matrices.",
+        "Share: Frobenius norm of a matrix over the sum of all norms. Per weight, it favours small matrices.",
         "Share per weight: 1 (dashed) is the average of all matrices.",
         *_missing(rows, "importance", "matrices"),
     ]

@@ -18,7 +18,7 @@ results do not depend on how many there are.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from math import frexp, isfinite
@@ -126,19 +126,20 @@ class NumpyDecomposition:
 
     def _by_gram(self, matrices: Sequence[Weights], pool: ThreadPoolExecutor) -> list[Eigenvalues]:
         found: dict[int, Eigenvalues] = {}
-        narrow: dict[int, list[tuple[int, Matrix]]] = {}
+        narrow: dict[int, Weights] = {}
         factors = []
         for place, W_RC in enumerate(matrices):
-            size = min(W_RC.shape)
-            dtype = self._dtype(size)
+            dtype = self._dtype(min(W_RC.shape))
             scaled_RC, factor = prepared(W_RC, dtype)
             factors.append(factor)
-            gram_MM = _gram(scaled_RC, dtype, pool.map)
-            if size < WIDE[dtype.name]:
-                narrow.setdefault(size, []).append((place, gram_MM))
+            if min(W_RC.shape) < WIDE[dtype.name]:
+                narrow[place] = scaled_RC
             else:
-                found[place] = banded_eigenvalues(gram_MM, pool.map)
-        for grams in narrow.values():
+                found[place] = banded_eigenvalues(_gram(scaled_RC, dtype, pool.map), pool.map)
+        by_size: dict[int, list[tuple[int, Eigenvalues]]] = {}
+        for place, gram_MM in _narrow_grams(narrow, pool).items():
+            by_size.setdefault(len(gram_MM), []).append((place, gram_MM))
+        for grams in by_size.values():
             shares = [grams[start :: self._threads] for start in range(self._threads)]
             for share in pool.map(_of_share, filter(None, shares)):
                 found |= share
@@ -159,10 +160,9 @@ class NumpyDecomposition:
         lambda_M, short_MM = np.linalg.eigh(_gram(scaled_RC, dtype, map))
         lambda_K = without_rounding(lambda_M, self.resolution(size))[::-1][:k]
         short_MK = short_MM[:, ::-1][:, :k]
-        tall_NM = scaled_RC if W_RC.shape[0] == max(W_RC.shape) else scaled_RC.T
-        long_NK = (tall_NM @ short_MK) * (lambda_K > 0)
+        long_NK = (_tall(scaled_RC) @ short_MK) * (lambda_K > 0)
         long_NK /= np.linalg.norm(long_NK, axis=0) + (lambda_K == 0)
-        U_RK, V_CK = (long_NK, short_MK) if tall_NM is scaled_RC else (short_MK, long_NK)
+        U_RK, V_CK = (long_NK, short_MK) if size == W_RC.shape[1] else (short_MK, long_NK)
         return U_RK, np.sqrt(lambda_K * factor), V_CK
 
 
@@ -198,9 +198,13 @@ def _squares(W_RC: Weights) -> Eigenvalues:
     return np.asarray(singular_M[::-1] ** 2, dtype=np.float64)
 
 
+def _tall(W_RC: Weights) -> Weights:
+    return W_RC if W_RC.shape[0] >= W_RC.shape[1] else W_RC.T
+
+
 def _gram(W_RC: Weights, dtype: np.dtype[Any], run: Run) -> Matrix:
     """Return WᵀW, or WWᵀ where that is smaller: its lower triangle, and pieces on the diagonal whole."""
-    tall_NM = W_RC if W_RC.shape[0] >= W_RC.shape[1] else W_RC.T
+    tall_NM = _tall(W_RC)
     gram_MM = np.zeros((tall_NM.shape[1],) * 2)
 
     def piece(piece_NM: Matrix, span: tuple[int, int]) -> None:
@@ -213,7 +217,27 @@ def _gram(W_RC: Weights, dtype: np.dtype[Any], run: Run) -> Matrix:
     return gram_MM.astype(dtype, copy=False)
 
 
-def _of_share(share: Sequence[tuple[int, Matrix]]) -> dict[int, Eigenvalues]:
+def _narrow_grams(
+    narrow: Mapping[int, Weights], pool: ThreadPoolExecutor
+) -> dict[int, Eigenvalues]:
+    """Return WᵀW of each matrix, whole and in float64, by its place; pieces of all are multiplied side by side."""
+
+    def product(piece: tuple[int, Weights]) -> Eigenvalues:
+        exact_NM = piece[1].astype(np.float64)
+        return exact_NM.T @ exact_NM
+
+    grams = {place: np.zeros((min(W_RC.shape),) * 2) for place, W_RC in narrow.items()}
+    pieces = [
+        (place, _tall(W_RC)[start : start + PIECE_ROWS])
+        for place, W_RC in narrow.items()
+        for start in range(0, max(W_RC.shape), PIECE_ROWS)
+    ]
+    for (place, _), part_MM in zip(pieces, pool.map(product, pieces), strict=True):
+        grams[place] += part_MM
+    return grams
+
+
+def _of_share(share: Sequence[tuple[int, Eigenvalues]]) -> dict[int, Eigenvalues]:
     """Return the eigenvalues of Gram matrices of one size; in a batch numpy lets other threads run meanwhile."""
     places, grams = zip(*share, strict=True)
     return dict(zip(places, np.linalg.eigvalsh(np.stack(grams)), strict=True))
