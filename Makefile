@@ -8,6 +8,9 @@ TORCH  := torch==2.13.0
 
 setup: $(VENV)/.ready
 
+# Two test processes on two cores: threads of the linear algebra in each would only wait for one another.
+test test-all: export OMP_NUM_THREADS = 1
+
 # torch first and alone: asked for as a dependency of something else it would bring a CUDA build.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -246,7 +246,8 @@ class _Pass:
             none = BASE_NOT_FINITE if against.base_nonfinite else BASE_ZERO
             return {**found, "spectral_change": none}
         assert self.base is not None and self.pair.base is not None, "there is a base"
-        of_base = self._largest(self.base, self.pair.base, self.base_RC)
+        same = not against.changed and not self.pair.resized
+        of_base = largest if same else self._largest(self.base, self.pair.base, self.base_RC)
         return {**found, "spectral_change": Fitted(math.log10(largest / of_base))}
 
     def _largest(self, source: TensorSource, tensor: Tensor, held_RC: Array | None) -> float:

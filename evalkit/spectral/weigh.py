@@ -134,6 +134,7 @@ def _pass(
         if spectra is not None:
             found = _with_spectrum(found, source, base, spectra)
         yield replace(found, held=None)
+        del found  # with the matrix it holds, before the next is read
         done += pair.tensor.count
         progress.advance(done, total)
 
