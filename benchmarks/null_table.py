@@ -1,7 +1,7 @@
 """Makes the table of alpha in noise that `evalkit spectral` holds a layer's alpha against.
 
     python benchmarks/null_table.py
-    python benchmarks/null_table.py --most 1024 --draws 100 --out /tmp/table.json
+    python benchmarks/null_table.py --most 1024 --draws 100 --out table.json
 
 For each shape, matrices of independent standard normal entries are drawn, the power law of their eigenvalues is fitted
 by Clauset's rule, and percentiles of the exponents are kept. Eigenvalues of a real Wishart matrix need no matrix: those

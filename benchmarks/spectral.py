@@ -3,7 +3,6 @@
     make setup-weightwatcher
     python benchmarks/spectral.py --weightwatcher .venv-weightwatcher/bin/python
     python benchmarks/spectral.py --weightwatcher … --sizes 4096 11008x4096 --rounds 1
-    python benchmarks/spectral.py --tier0 4
 
 Both read the same safetensors files and measure every matrix: WeightWatcher's ``analyze()``, evalkit's ``weigh`` with
 spectra and without refits, which WeightWatcher does not have (a row shows what 100 of them cost). Programs take turns,
@@ -20,7 +19,7 @@ programs treat every matrix alike.)
 of a matrix and a vector, and so at the rate of memory: N M² − M³/3 numbers of 8 bytes. By way of a band it is M³/192
 of 4 bytes to multiply with, and M³/768 read and written to change.
 
-``--tier0``: a made-up checkpoint of so many GiB in shards, weighed without spectra, beside a plain read of its files.
+What a pass without spectra costs stands in ``weights.py``.
 """
 
 from __future__ import annotations
@@ -80,22 +79,13 @@ def made_up(rows, columns):
     return weights
 
 
-def save(folder, shards):
-    """Write a checkpoint of one or more files of tensors."""
+def save(folder, tensors):
+    """Write a checkpoint of one file."""
     from safetensors.numpy import save_file
 
     folder.mkdir(parents=True)
     (folder / "config.json").write_text('{"model_type": "made-up"}')
-    index = {}
-    for number, tensors in enumerate(shards, 1):
-        name = "model.safetensors"
-        if len(shards) > 1:
-            name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        save_file(tensors() if callable(tensors) else tensors, folder / name)
-        index |= dict.fromkeys(tensors() if callable(tensors) else tensors, name)
-    if len(shards) > 1:
-        told = {"metadata": {}, "weight_map": index}
-        (folder / "model.safetensors.index.json").write_text(json.dumps(told))
+    save_file(tensors, folder / "model.safetensors")
     return folder
 
 
@@ -201,7 +191,7 @@ def evalkit(folder, precision="float32", draws=0, device="cpu"):
 
     small = np.random.default_rng(0).standard_normal((SMALL, SMALL)).astype(np.float32)
     with tempfile.TemporaryDirectory() as place:
-        first = save(Path(place) / "small", [{"layer.weight": small}])
+        first = save(Path(place) / "small", {"layer.weight": small})
         weighed(first, decomposition, spectra=True, draws=draws)
     decomposition.eigenvalues_of_many, fitting.fit_tail = watched_decompose, watched_fit
     busy = time.process_time()
@@ -215,37 +205,12 @@ def evalkit(folder, precision="float32", draws=0, device="cpu"):
     return spent | {"whole": seconds, "processor": busy, "alphas": alphas}
 
 
-def tier0(folder):
-    """Return evalkit's seconds for a pass over a checkpoint without spectra."""
-    from evalkit.spectral.decomposition import NumpyDecomposition
-
-    seconds, found = clocked(partial(weighed, folder, NumpyDecomposition()))
-    assert found.rows and not found.unread, found.unread
-    return {"whole": seconds, "alphas": {}}
-
-
-def plain_read(folder):
-    """Return the seconds that it takes to read a checkpoint's files."""
-    buffer = bytearray(1 << 23)
-
-    def work():
-        for path in sorted(Path(folder).glob("*.safetensors")):
-            with path.open("rb", buffering=0) as file:
-                while file.readinto(buffer):
-                    pass
-
-    seconds, _ = clocked(work)
-    return {"whole": seconds, "alphas": {}}
-
-
 PROGRAMS = {
     "WeightWatcher": weightwatcher,
     "evalkit": evalkit,
     "evalkit, float64": partial(evalkit, precision="float64"),
     "evalkit, 100 refits": partial(evalkit, draws=100),
     "evalkit, CUDA": partial(evalkit, device="cuda"),
-    "a plain read": plain_read,
-    "evalkit, tier 0": tier0,
 }
 
 
@@ -346,7 +311,7 @@ def spectra(options, folder):
         if size == "minilm":
             continue
         rows, columns = (int(side) for side in (size.split("x") * 2)[:2])
-        place = save(folder / size, [{"layer.weight": made_up(rows, columns)}])
+        place = save(folder / size, {"layer.weight": made_up(rows, columns)})
         floor_s = operations([(rows, columns)]) / speed
         show(f"one matrix of {rows:,} × {columns:,}", place, programs, options.rounds, floor_s)
 
@@ -360,42 +325,6 @@ def has_cuda():
     return torch.cuda.is_available()
 
 
-def passes(options, folder):
-    """Show tier 0 of a checkpoint of so many GiB beside a plain read of it."""
-    import numpy as np
-
-    def shard(number):
-        rng = np.random.default_rng(number)
-        return {
-            f"model.layers.{number}.mlp.{name}.weight": rng.standard_normal(shape, np.float32)
-            for name, shape in {"up_proj": (8192, 4096), "down_proj": (4096, 8192)}.items()
-        }
-
-    shards = max(1, round(options.tier0 * 4))
-    place = save(folder / "tier0", [partial(shard, number) for number in range(shards)])
-    size = sum(path.stat().st_size for path in place.glob("*.safetensors"))
-    programs = dict.fromkeys(("a plain read", "evalkit, tier 0"), sys.executable)
-    ask(
-        sys.executable, "a plain read", place
-    )  # from now on the files are in memory, where they fit
-    print(f"\n{size / 2**30:.1f} GiB in {shards} shards of float32, no spectra")
-    first = None
-    best = {}
-    for _ in range(options.rounds):
-        for program, python in programs.items():
-            found = ask(python, program, place)
-            if isinstance(found, str):
-                raise SystemExit(f"{program} failed: {found}")
-            if program not in best or found["whole"] < best[program]["whole"]:
-                best[program] = found
-    for program, found in best.items():
-        first = first or found["whole"]
-        print(
-            f"  {program:<22}{found['whole']:>9,.2f} s {size / 1e9 / found['whole']:>7.2f} GB/s"
-            f"{first / found['whole']:>7.2f} ×  {found['peak_mib']:>6,.0f} MiB"
-        )
-
-
 def main():
     """Run what was asked for."""
     parser = argparse.ArgumentParser(
@@ -405,7 +334,6 @@ def main():
     parser.add_argument("--sizes", nargs="*", default=["minilm", "1024", "2048"])
     parser.add_argument("--minilm", type=Path, metavar="FOLDER")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--tier0", type=float, metavar="GIB")
     parser.add_argument("--row", nargs=2, metavar=("PROGRAM", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.row:
@@ -414,7 +342,7 @@ def main():
         f"{len(os.sched_getaffinity(0))} cores; times and how often they fit into the first row's"
     )
     with tempfile.TemporaryDirectory() as folder:
-        (passes if options.tier0 else spectra)(options, Path(folder))
+        spectra(options, Path(folder))
     return None
 
 

@@ -19,19 +19,6 @@ GROUPS: Mapping[str, Group] = {
     "conditions": "condition",
     "backends": "backend",
 }
-TAKES: Mapping[str, str] = {
-    "base": "takes a base model",
-    "changes": "takes a base model",
-    "tokens": "takes a tokenizer or vocab_size",
-    "spectra": "takes spectra: true",
-    "spectra+base": "takes spectra: true and a base model",
-    "importance": "takes importance: true",
-    "adapter": "takes an adapter",
-    "merge": "takes a base model and the merged adapter",
-    "frozen": "takes a base model and frozen: […]",
-    "trained": "takes a base model and trained: […]",
-}
-"""What a measure or check needs, in words."""
 WEIGHTS = "weights"
 """What tasks of kind spectral measure and check: a fixed catalogue, no registered parts."""
 
@@ -78,6 +65,7 @@ def weights_table() -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    from evalkit.gates.evaluate import TAKES
     from evalkit.spectral.catalogue import CHECKS, MEASURES
 
     table = Table.grid(padding=(0, 2))
@@ -89,11 +77,11 @@ def weights_table() -> Table:
         each = ", @tensor=…" if measure.per_tensor else ""
         told = Text.assemble(measure.meaning, _advisory(measure.advisory), "\n")
         told.append(f"task/{measure.name} ({first}){summaries}{each}", "dim")
-        told.append(f"; {TAKES[measure.needs]}" if measure.needs in TAKES else "", "dim")
+        told.append(f"; takes {TAKES[measure.needs]}" if measure.needs in TAKES else "", "dim")
         table.add_row(Text(f"  {measure.name}", "cyan"), told)
     for check in CHECKS:
         told = Text.assemble(f"findings: {check.meaning}", _advisory(check.advisory))
-        told.append(f"; {TAKES[check.needs]}" if check.needs in TAKES else "", "dim")
+        told.append(f"; takes {TAKES[check.needs]}" if check.needs in TAKES else "", "dim")
         table.add_row(Text(f"  {check.name}", "cyan"), told)
     return table
 

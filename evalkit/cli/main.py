@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from evalkit import __version__
+from evalkit.cli.running import NothingKept
 from evalkit.errors import RunError, UsageError
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -33,7 +34,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "promote": ("evalkit.cli.promote", "Name a run's model as a baseline, such as production."),
     "backtest": ("evalkit.cli.backtest", "Show what gates would have decided on past runs."),
-    "list": ("evalkit.cli.list_parts", "List metrics, conditions and backends with examples."),
+    "list": (
+        "evalkit.cli.list_parts",
+        "List metrics, conditions, backends, and what is measured on weights.",
+    ),
     "doctor": ("evalkit.cli.doctor", "Tell what this machine has and what is missing."),
     "schema": ("evalkit.cli.schema", "Print the JSON Schema of a file format, for editors."),
     "completion": ("evalkit.cli.completion", "Print the shell completion script."),
@@ -115,8 +119,11 @@ def run(argv: list[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return 2
-    except (KeyboardInterrupt, click.Abort):
-        return _complain("interrupted", "the same command resumes; what was answered is kept", 130)
+    except (KeyboardInterrupt, click.Abort) as error:  # click turns the one into the other
+        told = "the same command resumes; what was answered is kept"
+        if isinstance(error.__cause__, NothingKept):
+            told = "nothing was kept; the same command starts over"
+        return _complain("interrupted", told, 130)
     except BrokenPipeError:
         sys.stderr.close()  # the reader has gone; saying so would fail as well
         return 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -91,6 +92,17 @@ CALIBRATION = option(
     help="What 'evalkit calibrate' wrote: say beside each difference what is the engine's noise.",
 )
 """For commands that show differences."""
+
+
+def check_writable(file: Path | None, flag: str) -> None:
+    """Raise UsageError, before anything is computed, where a file that is written last has no folder to lie in."""
+    if file is None:
+        return
+    folder = file.absolute().parent
+    if not folder.is_dir():
+        raise click.UsageError(f"{flag} {file}: there is no folder {str(folder)!r}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise click.UsageError(f"{flag} {file}: nothing may be written into {str(folder)!r}")
 
 
 def parsed_arguments(pairs: tuple[str, ...]) -> dict[str, str]:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from evalkit.records.scorecard import Scorecard
     from evalkit.records.verdict import Verdict
     from evalkit.scoring import MetricTable
+    from evalkit.store.runs import RunFolder
 
 
 @click.command("run")
@@ -107,6 +108,7 @@ class _Run:
 
     def __init__(self, suite: Path, out: Path, flags: Mapping[str, Any], display: Any) -> None:  # noqa: ANN401
         self.suite_path, self.out, self.flags, self.display = suite, out, flags, display
+        self.folder: RunFolder | None = None
         self.loaded: dict[Role, list[MetricTable]] = {}
         """The tables of an earlier run that is the baseline."""
 
@@ -115,6 +117,7 @@ class _Run:
         from evalkit.cli.assemble import assemble
         from evalkit.cli.circumstances import utc_now
         from evalkit.cli.run_models import open_models
+        from evalkit.cli.weights import decomposition_for
         from evalkit.identity import digest, short
         from evalkit.loaders.file_digests import FileDigests
         from evalkit.pipeline import Measured, check_needs
@@ -131,6 +134,8 @@ class _Run:
         self.parts = assemble(
             self.suite_path, self.flags["gate"], self.flags["limit"], self.digest_file
         )
+        for task in self.parts.suite.spectral:  # refused first: a device must not cost a run either
+            decomposition_for(task, self.flags["device"])
         self.opened = open_models(self.parts, self.flags, self.out, self.digest_file)
         self.backends, self.earlier = self.opened.backends, self.opened.earlier
         check_needs(self.parts.tasks, self.backends.values())
@@ -141,7 +146,10 @@ class _Run:
         self.models = {role: backend.model for role, backend in self.backends.items()}
         unpinned = not all(model.pinned for model in self.models.values())
         store_path = self.flags["store"] or self.out / "answers.sqlite"
-        name = f"{self.parts.suite.suite}-{short(self._identity())}"
+        # Read before the folder is begun: what ends here leaves a finished run of the same name as it is.
+        self.weighed = self._weigh()
+        stopped = self._weights_fail()
+        name = f"{self.parts.suite.suite}-{short(self._identity(stopped=stopped))}"
         with (
             RunFolder.create(self.out, name, fresh_if_finished=unpinned) as folder,
             SqliteAnswers(store_path) as store,
@@ -153,9 +161,8 @@ class _Run:
                 else dataclasses.replace(model, digest=digest([model.digest, folder.salt]))
                 for role, model in self.models.items()
             }
-            self.weighed = self._weigh()
-            stopped = self._weights_fail()
-            measured = Measured() if stopped else self._measure(store)
+            self._write_weights(folder)
+            measured = Measured() if stopped else self._measure(store, folder)
             if stopped:
                 with folder.write_samples():
                     pass
@@ -168,8 +175,11 @@ class _Run:
             folder.write_scorecard(self.scorecard)
         return self.verdict.exit_code
 
-    def _identity(self) -> str:
-        """Return the digest of all that can change what is measured: the run's folder is named by it."""
+    def _identity(self, *, stopped: bool) -> str:
+        """Return the digest of all that can change what is measured: the run's folder is named by it.
+
+        A run that its weights stopped is another than the complete one, whose place it must not take.
+        """
         from evalkit.identity import digest
 
         # What is asked depends on the gates where they decide when to stop.
@@ -180,14 +190,15 @@ class _Run:
                 {role: model.digest for role, model in self.models.items()},
                 *([self.earlier.digest] if self.earlier else []),
                 *(gate.model_dump(mode="json") for gate in stopping),
+                *(["stopped"] if stopped else []),
             ]
         )
 
     def _weigh(self) -> WeighedModels:
-        """Read the weights by every task that does, before anything is asked, and write what that gave."""
+        """Read the weights by every task that does, before anything is asked."""
         from evalkit.cli.weights import weigh_models
 
-        weighed = weigh_models(
+        return weigh_models(
             self.parts.suite,
             self.opened.weights,
             self.parts.loaded.folder,
@@ -195,10 +206,12 @@ class _Run:
             self.flags["device"],
             lambda role, task: self.display.task(f"{role} {task}", "weights"),
         )
+
+    def _write_weights(self, folder: RunFolder) -> None:
+        """Write what reading the weights gave."""
         if self.parts.suite.spectral:
             lent = self.earlier.weights_rows() if self.earlier else ()
-            self.folder.write_weights(chain(weighed.rows(), lent))
-        return weighed
+            folder.write_weights(chain(self.weighed.rows(), lent))
 
     def _weights_fail(self) -> bool:
         """Return whether the run ends here: a blocking rule has failed on the weights, and nobody said to go on.
@@ -220,14 +233,14 @@ class _Run:
             self.opened.check_whole()
         return False
 
-    def _measure(self, store: AnswerStore) -> Measured:
+    def _measure(self, store: AnswerStore, folder: RunFolder) -> Measured:
         """Ask the models all that is not answered yet, and score it."""
         from evalkit.executors.local import LocalExecutor
         from evalkit.pipeline import measure
 
         gc.freeze()  # what has been loaded stays: the collector need not look through it again
         with (
-            self.folder.write_samples() as write_row,
+            folder.write_samples() as write_row,
             asyncio.Runner(loop_factory=loop_factory()) as runner,
         ):
             road = measure(
@@ -256,8 +269,8 @@ class _Run:
             self.backends,
             self.earlier,
             self.weighed,
-            samples=self.folder.samples_digest,
-            weights=self.folder.weights_digest,
+            samples=self.folder.samples_digest if self.folder else "",
+            weights=self.folder.weights_digest if self.folder else "",
             started=self.started,
             seconds=time.monotonic() - self.clock,
         )
@@ -301,6 +314,7 @@ class _Run:
         """Print the verdict and where everything lies."""
         from evalkit.cli.terminal import print_run
 
+        assert self.folder is not None, "the run has ended"
         quiet = self.flags["quiet"]
         print_run(
             self.scorecard, self.verdict, self.folder.path, quiet=quiet, calibration=self.noise

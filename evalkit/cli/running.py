@@ -9,6 +9,19 @@ from contextlib import contextmanager
 from types import FrameType
 
 
+class NothingKept(KeyboardInterrupt):  # noqa: N818 - an interrupt, which is no error
+    """An interrupt of a command that keeps nothing of what it has done, so that it starts over."""
+
+
+@contextmanager
+def keeping_nothing() -> Iterator[None]:
+    """Let an interrupt say that nothing was kept."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise NothingKept from error
+
+
 @contextmanager
 def terminable() -> Iterator[None]:
     """Let SIGTERM end the run as Ctrl-C does: servers stopped, answers kept."""

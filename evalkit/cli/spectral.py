@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from evalkit.cli.options import DEVICE, gate_files, json_file, option, out_folder
-from evalkit.cli.running import terminable
+from evalkit.cli.options import DEVICE, check_writable, gate_files, json_file, option, out_folder
+from evalkit.cli.running import keeping_nothing, terminable
 
 if TYPE_CHECKING:
     from evalkit.loaders.checkpoints import DigestFile, FoundWeights
     from evalkit.records.exchange import Model, Role
     from evalkit.records.suite import SpectralTask
+    from evalkit.records.weights import TensorRow
     from evalkit.store.runs import RunFolder
 
 NAME: Final = "weights"
@@ -106,7 +107,7 @@ def command(model: str, out: Path, **flags: Any) -> int:  # noqa: ANN401 - one v
     from evalkit.cli.progress import Display
 
     _refuse_idle(flags)
-    with Display(quiet=flags["quiet"]) as display, terminable():
+    with Display(quiet=flags["quiet"]) as display, terminable(), keeping_nothing():
         run = _Spectral(model, out, flags, display)
         code = run.go()
     run.show()
@@ -140,7 +141,7 @@ class _Spectral:
 
     def __init__(self, model: str, out: Path, flags: Mapping[str, Any], display: Any) -> None:  # noqa: ANN401
         self.model, self.out, self.flags, self.display = model, out, flags, display
-        self.plots: list[str] = []
+        self.plots: list[str] | None = None
 
     def go(self) -> int:
         """Read, decide, write; return the exit code."""
@@ -149,11 +150,13 @@ class _Spectral:
         from evalkit.cli.past_runs import utc_today
         from evalkit.cli.plots import need_plots
         from evalkit.cli.scorecards import sealed_scorecard
-        from evalkit.cli.weights import weigh_models
+        from evalkit.cli.weights import decomposition_for, weigh_models
         from evalkit.gates.census import default_gate
         from evalkit.gates.evaluate import evaluate
+        from evalkit.errors import UsageError
         from evalkit.identity import digest, short
         from evalkit.loaders.file_digests import FileDigests
+        from evalkit.loaders.gate_fit import check_gates_against_suite
         from evalkit.loaders.suites import LoadedSuite
         from evalkit.pipeline import Measured
         from evalkit.records.suite import ModelsSpec, SuiteSpec
@@ -168,21 +171,27 @@ class _Spectral:
         beside_it = self.flags["base"] if self.task.spectra else None
         models = ModelsSpec(candidate=self.model, baseline=beside_it)
         suite = SuiteSpec(suite=NAME, version=1, models=models, tasks=(self.task,))
+        if problems := check_gates_against_suite(suite, gates):
+            raise UsageError(problems)
+        decomposition_for(self.task, self.flags["device"])
+        check_writable(self.flags["json_file"], "--json")
+        check_writable(self.flags["export"], "--export")
         make_folder(self.out)
         digest_file = FileDigests(self.out / "file-digests.sqlite")
         against = self._find(here, digest_file)
         known = [held.digest for held in (self.found["candidate"], *against) if held]
         name = f"{NAME}-{short(digest([suite.model_dump(mode='json'), *known]))}"
+        # Read before the folder is begun: what ends here leaves a finished run of the same name as it is.
+        self.weighed = weigh_models(
+            suite,
+            self.found,
+            here,
+            digest_file,
+            self.flags["device"],
+            lambda role, task: self.display.task(f"{role} {task}", "weights"),
+        )
         with RunFolder.create(self.out, name) as folder:
             self.folder = folder.path
-            self.weighed = weigh_models(
-                suite,
-                self.found,
-                here,
-                digest_file,
-                self.flags["device"],
-                lambda role, task: self.display.task(f"{role} {task}", "weights"),
-            )
             folder.write_weights(self.weighed.rows())
             with folder.write_samples():
                 pass
@@ -201,9 +210,11 @@ class _Spectral:
             )
             deciding = gates or (default_gate(self.task, has_base=against[0] is not None),)
             self.verdict = evaluate(deciding, self.scorecard, today=utc_today())
-            self._write_beside(folder)
+            if self.flags["plots"]:
+                self._write_plots(folder)
             folder.write_verdict(self.verdict)
             folder.write_scorecard(self.scorecard)
+        self._write_beside()
         return self.verdict.exit_code
 
     def _find(
@@ -247,21 +258,25 @@ class _Spectral:
             said["draws"] = self.flags["draws"]
         return SpectralTask(kind="spectral", name=NAME, **said)
 
-    def _write_beside(self, folder: RunFolder) -> None:
-        """Write what was asked for beside the run's own files: plots, export, JSON."""
-        from evalkit.cli.export import LIST, export_layers, export_masks
+    def _rows(self, role: Role) -> list[TensorRow]:
+        return [row for held, _, row in self.weighed.tensors if held == role]
+
+    def _write_plots(self, folder: RunFolder) -> None:
         from evalkit.cli.plots import write_plots
         from evalkit.cli.weights import OpenedWeights, decomposition_for
+
+        opened = OpenedWeights(self.found["candidate"], split=not self.task.compatible)
+        decomposition = decomposition_for(self.task, self.flags["device"])
+        rows, base = self._rows("candidate"), self._rows("baseline")
+        self.plots = write_plots(folder, rows, base, opened, self.task, decomposition)
+
+    def _write_beside(self) -> None:
+        """Write what was asked for elsewhere than in the run's folder: export and JSON."""
+        from evalkit.cli.export import LIST, export_layers, export_masks
+        from evalkit.cli.weights import decomposition_for
         from evalkit.store.durable import write_bytes
 
-        rows, base = (
-            [row for held, _, row in self.weighed.tensors if held == role]
-            for role in ("candidate", "baseline")
-        )
-        if self.flags["plots"]:
-            opened = OpenedWeights(self.found["candidate"], split=not self.task.compatible)
-            decomposition = decomposition_for(self.task, self.flags["device"])
-            self.plots = write_plots(folder, rows, base, opened, self.task, decomposition)
+        rows = self._rows("candidate")
         if self.flags["export"] is not None:
             file, share = self.flags["export"], self.flags["share"] or 0.1
             if file.suffix == LIST:

@@ -30,7 +30,7 @@ def print_run(
     *,
     quiet: bool,
     calibration: Calibration | None = None,
-    plots: Sequence[str] = (),
+    plots: Sequence[str] | None = None,
 ) -> None:
     """Print numbers, rules and verdict, what the engine's noise says of them, and where the files lie."""
     out = console()
@@ -44,6 +44,9 @@ def print_run(
         asked = f"{facts.asked:,} requests asked, {facts.reused:,} answered from the store"
         done = asked if scorecard.provenance.datasets else "weights read, nothing asked"
         out.print(f"\nrun: {done}, {facts.seconds:.1f} s", style="dim")
+        if plots is not None and not plots:
+            nothing = "nothing to draw: plots take --base, --spectra or --importance"
+            out.print(f"plots: {nothing}", soft_wrap=True, highlight=False)
         if plots:
             names = ", ".join(f"{name}.svg" for name in plots)
             out.print(f"plots: {folder / 'plots'} ({names})", soft_wrap=True, highlight=False)

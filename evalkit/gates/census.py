@@ -90,8 +90,8 @@ def _named(task: SpectralTask) -> Iterator[tuple[str, Sequence[str], str]]:
 def default_gate(task: SpectralTask, *, has_base: bool) -> GateSpec:
     """Return the gate that decides on weights where nobody names one.
 
-    Whatever integrity check was made must have found nothing, which blocks; scale and drift warn, where there is a base
-    model to tell. Alpha and its kin are shown and decide nothing.
+    Whatever integrity check was made must have found nothing, which blocks. Where there is a base model, all must have
+    been held against it, which blocks too; scale and drift warn. Alpha and its kin are shown and decide nothing.
     """
     rules = [
         RuleSpec(
@@ -102,6 +102,18 @@ def default_gate(task: SpectralTask, *, has_base: bool) -> GateSpec:
             why="A fault in files or numbers is a fault, whatever the model answers.",
         )
     ]
+    if has_base:
+        # A share is never above 1, so this fails on nothing; what was not compared leaves it undecided.
+        for name, value in (("integrity.missing", 0), ("integrity.shape", 0), ("changed", 1)):
+            rules.append(
+                RuleSpec(
+                    id=f"compared-{name.removeprefix('integrity.')}",
+                    estimate=f"{task.name}/{name}",
+                    require="at_most",
+                    options={"value": value},
+                    why="Of what was not held against the base model nothing is known.",
+                )
+            )
     for check in CHECKS:
         spectral = check.needs.startswith("spectra") and not task.spectra
         if has_base and check.name.startswith(("scale.", "drift.")) and not spectral:

@@ -22,7 +22,7 @@ from evalkit.gates.conditions import Condition, Decision, Evidence, Scores
 from evalkit.gates.families import combined
 from evalkit.gates.waivers import check_dates, waived
 from evalkit.identity import digest
-from evalkit.records.scorecard import Scorecard, TaskTally
+from evalkit.records.scorecard import Scorecard, TaskTally, estimate_name
 from evalkit.records.suite import GateSpec, RuleSpec
 from evalkit.records.verdict import (
     EXIT_CODES,
@@ -33,8 +33,22 @@ from evalkit.records.verdict import (
     VerdictStatus,
 )
 from evalkit.registry import find, nearest
+from evalkit.spectral.catalogue import CHECKS, MEASURES
 
 NAMES_SHOWN = 8
+TAKES: Mapping[str, str] = {
+    "base": "a base model",
+    "changes": "a base model",
+    "tokens": "a tokenizer or vocab_size",
+    "spectra": "spectra: true",
+    "spectra+base": "spectra: true and a base model",
+    "importance": "importance: true",
+    "adapter": "an adapter",
+    "merge": "a base model and the merged adapter",
+    "frozen": "a base model and frozen: […]",
+    "trained": "a base model and trained: […]",
+}
+"""What a measure or check of weights takes, in words."""
 
 
 ScoresOf = Callable[[str], Scores | None]
@@ -60,13 +74,16 @@ def evaluate(
         raise UsageError(f"two gates have the same name: {', '.join(names)}")
     check_dates(gates, today)
     held = evidence_by_name(scorecard, scores)
-    not_run = _not_run(scorecard)
+    not_run, weighed = _not_run(scorecard), _weighed(scorecard)
     outcomes: list[Outcome] = []
     families: list[FamilyRecord] = []
     notes: list[str] = []
     for gate in gates:
-        found = [each for rule in gate.rules for each in _outcomes(gate, rule, held, not_run)]
-        in_family, told = combined(gate, [o for o, _ in found], [finest for _, finest in found])
+        found = [
+            each for rule in gate.rules for each in _outcomes(gate, rule, held, not_run, weighed)
+        ]
+        finest = [least for _, least in found]
+        in_family, told = combined(gate, [o for o, _ in found], finest, weighed)
         counting, idle = waived(gate, in_family)
         blocking = sum(outcome.severity == "block" for outcome in counting)
         families.append(
@@ -106,6 +123,12 @@ def _not_run(scorecard: Scorecard) -> list[str]:
     """Return the tasks that the candidate was not asked, since a blocking rule on its weights had failed before."""
     run = {tally.task for tally in scorecard.tasks if tally.model == "candidate"}
     return [task for task in scorecard.provenance.datasets if task not in run]
+
+
+def _weighed(scorecard: Scorecard) -> list[str]:
+    """Return the tasks that read weights, or were to read them."""
+    read = [tally.task for tally in scorecard.tasks if tally.kind == "spectral"]
+    return [*dict.fromkeys([*read, *(unread.task for unread in scorecard.unread)])]
 
 
 def _thunk(name: str, scores: ScoresOf | None) -> Callable[[], Scores] | None:
@@ -159,7 +182,11 @@ def _expression(pattern: str) -> re.Pattern[str]:
 
 
 def _outcomes(
-    gate: GateSpec, rule: RuleSpec, held: Mapping[str, Evidence], not_run: Sequence[str]
+    gate: GateSpec,
+    rule: RuleSpec,
+    held: Mapping[str, Evidence],
+    not_run: Sequence[str],
+    weighed: Sequence[str],
 ) -> Iterator[tuple[Outcome, float]]:
     """Yield a rule's outcomes, each with the least p-value that could have been read for it."""
     condition = condition_of(rule)
@@ -173,7 +200,7 @@ def _outcomes(
         task = rule.estimate.partition("/")[0]
         reason = f"task {task} was not run, because the weights fail"
         if task not in not_run:
-            reason = _why_missing(rule.estimate, condition, held, readable)
+            reason = _why_missing(rule.estimate, condition, held, readable, weighed)
         yield _outcome(gate, rule, condition, rule.estimate, Decision("missing", reason)), 0.0
     for name in names:
         decision = condition.decide(readable[name])
@@ -195,20 +222,36 @@ def _why_missing(
     condition: Condition,
     held: Mapping[str, Evidence],
     readable: Mapping[str, Evidence],
+    weighed: Sequence[str],
 ) -> str:
     if not readable and condition.reads == "comparison":
         return f"{pattern} cannot be compared: the run has no baseline"
     if matching(pattern, held):
         return f"{pattern} has no {condition.reads} in this run"
+    if takes := _takes(pattern, weighed):
+        needed = f": it takes {takes}" if takes in TAKES.values() else ""
+        return f"{pattern} was not measured{needed}"
     of_its_kind = [name for name in readable if ("@" in name) == ("@" in pattern)]
     close = nearest(pattern, of_its_kind)
     if close:
-        return f"nothing in this run is named {pattern}; did you mean {close}?"
+        return f"nothing in this run is named {pattern} (did you mean {close}?)"
     shown = ", ".join(of_its_kind[:NAMES_SHOWN]) or "nothing of that form"
     more = len(of_its_kind) - NAMES_SHOWN
     return f"nothing in this run is named {pattern}; there is {shown}" + (
         f" and {more} more" if more > 0 else ""
     )
+
+
+def _takes(pattern: str, weighed: Sequence[str]) -> str:
+    """Return what a number of weights takes that a rule names; ``weights`` where it takes nothing else, empty for none."""
+    named = {
+        estimate_name(task, name, None): part.needs
+        for task in weighed
+        for part in (*MEASURES, *CHECKS)
+        for name in (part.name, *(f"{part.name}.{s}" for s in getattr(part, "summaries", ())))
+    }
+    needs = next((named[name] for name in matching(pattern.partition("@")[0], named)), "")
+    return TAKES.get(needs, needs)
 
 
 def _outcome(

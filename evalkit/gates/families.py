@@ -23,7 +23,7 @@ Hochberg 1995, J. R. Stat. Soc. B 57, 289.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import isclose
 
 from evalkit.gates.wording import percent, plain
@@ -38,17 +38,21 @@ SLACK = 1e-9
 
 
 def combined(
-    gate: GateSpec, outcomes: Sequence[Outcome], finest: Sequence[float]
+    gate: GateSpec,
+    outcomes: Sequence[Outcome],
+    finest: Sequence[float],
+    weighed: Collection[str] = (),
 ) -> tuple[list[Outcome], str]:
     """Return a gate's outcomes with what they count as in its family, and what that means, in a sentence.
 
-    ``finest`` holds, per outcome, the least p-value that could have been read for it.
+    ``finest`` holds, per outcome, the least p-value that could have been read for it; ``weighed`` names the tasks that
+    read weights.
     """
     blocking = sum(outcome.severity == "block" for outcome in outcomes)
     found = list(outcomes)
     if gate.family == "all_must_hold":
-        counted = sum(o.severity == "block" and _in_full(o) for o in outcomes)
-        return found, _all_must_hold(blocking, blocking - counted)
+        sampled = sum(o.severity == "block" and _on_samples(o, weighed) for o in outcomes)
+        return found, _all_must_hold(blocking, sampled)
     p_values = {n: o.p_broken for n, o in enumerate(outcomes) if o.p_broken is not None}
     deciding = {n: p for n, p in p_values.items() if outcomes[n].severity == "block"}
     at_best = {n: 0.0 if isclose(p, finest[n]) else p for n, p in deciding.items()}
@@ -91,10 +95,12 @@ def _p(value: float) -> str:
     return f"{value:.2g}"
 
 
-def _in_full(outcome: Outcome) -> bool:
-    """Return whether a number was read in full (weights), so that no draw of samples decides the outcome."""
+def _on_samples(outcome: Outcome, weighed: Collection[str]) -> bool:
+    """Return whether a draw of samples decides an outcome: not what was read in full (weights), nor what is missing."""
     interval = outcome.interval
-    return interval is not None and interval.method == "exact"
+    in_full = interval is not None and interval.method == "exact"
+    task = outcome.estimate.partition("/")[0]
+    return not in_full and task not in weighed and outcome.status != "missing"
 
 
 def _all_must_hold(blocking: int, sampled: int) -> str:

@@ -18,7 +18,7 @@ results do not depend on how many there are.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from math import frexp, isfinite
@@ -136,13 +136,11 @@ class NumpyDecomposition:
                 narrow[place] = scaled_RC
             else:
                 found[place] = banded_eigenvalues(_gram(scaled_RC, dtype, pool.map), pool.map)
-        by_size: dict[int, list[tuple[int, Eigenvalues]]] = {}
-        for place, gram_MM in _narrow_grams(narrow, pool).items():
-            by_size.setdefault(len(gram_MM), []).append((place, gram_MM))
-        for grams in by_size.values():
-            shares = [grams[start :: self._threads] for start in range(self._threads)]
-            for share in pool.map(_of_share, filter(None, shares)):
-                found |= share
+        for places, grams_BMM in _narrow_grams(narrow, pool):
+            shares = range(min(self._threads, len(places)))
+            parts = [grams_BMM[start :: len(shares)] for start in shares]
+            for start, lambda_BM in zip(shares, pool.map(np.linalg.eigvalsh, parts), strict=True):
+                found |= zip(places[start :: len(shares)], lambda_BM, strict=True)
         return [
             without_rounding(found[place], self.resolution(len(found[place]))) * factor
             for place, factor in enumerate(factors)
@@ -219,25 +217,24 @@ def _gram(W_RC: Weights, dtype: np.dtype[Any], run: Run) -> Matrix:
 
 def _narrow_grams(
     narrow: Mapping[int, Weights], pool: ThreadPoolExecutor
-) -> dict[int, Eigenvalues]:
-    """Return WᵀW of each matrix, whole and in float64, by its place; pieces of all are multiplied side by side."""
+) -> Iterator[tuple[list[int], Eigenvalues]]:
+    """Yield places and WᵀW, whole and in float64, of matrices of one size; pieces are multiplied side by side."""
+    by_size: dict[int, list[int]] = {}
+    for place, W_RC in narrow.items():
+        by_size.setdefault(min(W_RC.shape), []).append(place)
+    for size, places in by_size.items():
+        grams_BMM = np.zeros((len(places), size, size))
+        pieces = [
+            (gram_MM, _tall(narrow[place])[start : start + PIECE_ROWS])
+            for place, gram_MM in zip(places, grams_BMM, strict=True)
+            for start in range(0, max(narrow[place].shape), PIECE_ROWS)
+        ]
+        products = pool.map(_product, (piece_NM for _, piece_NM in pieces))
+        for (gram_MM, _), product_MM in zip(pieces, products, strict=True):
+            np.add(gram_MM, product_MM, out=gram_MM)
+        yield places, grams_BMM
 
-    def product(piece: tuple[int, Weights]) -> Eigenvalues:
-        exact_NM = piece[1].astype(np.float64)
-        return exact_NM.T @ exact_NM
 
-    grams = {place: np.zeros((min(W_RC.shape),) * 2) for place, W_RC in narrow.items()}
-    pieces = [
-        (place, _tall(W_RC)[start : start + PIECE_ROWS])
-        for place, W_RC in narrow.items()
-        for start in range(0, max(W_RC.shape), PIECE_ROWS)
-    ]
-    for (place, _), part_MM in zip(pieces, pool.map(product, pieces), strict=True):
-        grams[place] += part_MM
-    return grams
-
-
-def _of_share(share: Sequence[tuple[int, Eigenvalues]]) -> dict[int, Eigenvalues]:
-    """Return the eigenvalues of Gram matrices of one size; in a batch numpy lets other threads run meanwhile."""
-    places, grams = zip(*share, strict=True)
-    return dict(zip(places, np.linalg.eigvalsh(np.stack(grams)), strict=True))
+def _product(piece_NM: Weights) -> Eigenvalues:
+    exact_NM = piece_NM.astype(np.float64)
+    return exact_NM.T @ exact_NM

@@ -1,6 +1,7 @@
 """What one spectrum tells: sizes, ranks, entropy, what stands out of noise, and correlation traps.
 
-Theory. λ are the M eigenvalues of WᵀW, M the smaller side and N the larger, p = λ / Σλ their shares.
+Theory. λ are the M eigenvalues of WᵀW, M the smaller side and N the larger, p = λ / Σλ their shares; the singular
+values are σ = √λ. Entropy is that of p, effective rank that of σ / Σσ, as for updates.
 
 *Noise*: were W of independent entries of variance s², its eigenvalues would end at N s² (1 + √y)², y = M/N (Marchenko
 and Pastur), the largest within a width that shrinks as M^(−2/3) (Tracy and Widom). Which s²? The mean of all λ / N is
@@ -9,8 +10,9 @@ N s² = 1; half of the spectrum may be anything. For a matrix that is no noise a
 median. ``spikes`` are eigenvalues above Johnstone's centring and scaling at the 99.9 % point of Tracy–Widom's law for
 the largest. The median of few eigenvalues moves by itself: of square noise, 1 % of matrices of 64 have one and 0.6 % of
 those of 128. *Correlation traps* are the same of W with its entries shuffled, which destroys what rows and columns had
-learned; what still stands out is due to single entries out of all proportion. There s² is that of the entries, known
-without a median, and noise has a trap in one of a thousand matrices.
+learned; what still stands out is due to single entries out of all proportion. Their mean is taken off first, for it
+is a direction of its own that no shuffle destroys. There s² is that of the entries, known without a median, and noise
+has a trap in one of a thousand matrices.
 
 **Source**: WeightWatcher 0.7.7 (``compatible``, ``det_tail``, traps); Roy & Vetterli 2007, EUSIPCO (effective rank);
 Gavish & Donoho 2014, IEEE Trans. Inf. Theory 60, 5040, eq. 8 (s² from the median); Johnstone 2001, Ann. Stat. 29, 295,
@@ -20,7 +22,7 @@ theorem 1.1; Bejan 2005, table of F₁ (3.2724).
 of M, so that a lost rank lowers it. Its rank is of W in float64, where rounding to float32 alone makes any rank full;
 ours is that of numpy's ``matrix_rank`` for float32. ``compatible`` gives WeightWatcher's. Noise, spikes and traps are
 ours in both: WeightWatcher tries 195 variances against a smoothed density, widens the edge by the root of a width, and
-shuffles without a seed.
+shuffles without a seed and with the mean.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from numpy.typing import NDArray
 
 from evalkit.records.weights import Fitted
 from evalkit.spectral.decomposition import Decomposition, Eigenvalues, NumpyDecomposition
+from evalkit.spectral.low_rank import effective_rank
 
 __all__ = ["Decomposition", "NumpyDecomposition", "correlation_traps", "spectral_measures"]
 
@@ -58,7 +61,8 @@ def spectral_measures(
     """Return the measures of ascending eigenvalues of WᵀW that need no fit, by name; logarithms are to base 10.
 
     ``shape`` is W's; ``compatible`` takes WeightWatcher's entropy and rank. ``resolution`` is the share of the largest
-    eigenvalue below which the decomposition tells none from 0: where that leaves the rank open, it has no number.
+    eigenvalue below which the decomposition tells none from 0: where that leaves the rank open, it has no number, and
+    the effective rank takes them as 0.
     Zeros alone, or none at all, have no spectrum and a status instead; so have NaN and infinity.
     """
     wrong = _no_spectrum(lambda_M)
@@ -66,7 +70,6 @@ def spectral_measures(
         return dict.fromkeys(MEASURES, wrong)
     size, largest, total = len(lambda_M), float(lambda_M[-1]), float(lambda_M.sum())
     share_M = lambda_M / total
-    nats = _entropy(share_M)
     longer = max(shape)
     epsilon = np.finfo(np.float64 if compatible else np.float32).eps
     tolerance = (longer * float(epsilon)) ** 2
@@ -75,8 +78,10 @@ def spectral_measures(
         "log_norm": Fitted(log10(total)),
         "log_spectral_norm": Fitted(log10(largest)),
         "stable_rank": Fitted(total / largest),
-        "entropy": _compatible_entropy(share_M, rank) if compatible else _evenness(nats, size),
-        "effective_rank": Fitted(float(np.exp(nats))),
+        "entropy": _compatible_entropy(share_M, rank) if compatible else _evenness(share_M),
+        "effective_rank": effective_rank(
+            np.sqrt(np.where(lambda_M > resolution * largest, lambda_M, 0.0))
+        ),
         "matrix_rank": _rank(rank, lambda_M, resolution if resolution > tolerance else 0.0),
         **_against_noise(lambda_M, shape),
         "det_tail": Fitted(float(_det_tail(share_M * size))),
@@ -90,7 +95,10 @@ def correlation_traps(
 
     Raises ValueError where W holds NaN or infinity.
     """
-    lambda_M = decomposition.eigenvalues(rng.permuted(W_RC))
+    shuffled_RC = rng.permuted(W_RC)
+    with np.errstate(invalid="ignore"):
+        shuffled_RC -= np.float32(shuffled_RC.mean(dtype=np.float64))
+    lambda_M = decomposition.eigenvalues(shuffled_RC)
     variance = float(lambda_M.sum()) / W_RC.size
     return int(np.count_nonzero(lambda_M > variance * _noise_limit(W_RC.shape)))
 
@@ -105,16 +113,12 @@ def _no_spectrum(lambda_M: Eigenvalues) -> Fitted | None:
     return None
 
 
-def _entropy(share_M: Eigenvalues) -> float:
-    """Return −Σ p ln p; 0 ln 0 is 0."""
-    positive = share_M[share_M > 0]
-    return -float(np.sum(positive * np.log(positive)))
-
-
-def _evenness(nats: float, size: int) -> Fitted:
-    if size == 1:
+def _evenness(share_M: Eigenvalues) -> Fitted:
+    """Return −Σ p ln p over ln M; 0 ln 0 is 0."""
+    if len(share_M) == 1:
         return Fitted(None, status="degenerate", note="one eigenvalue has no entropy")
-    return Fitted(nats / log(size))
+    positive = share_M[share_M > 0]
+    return Fitted(-float(np.sum(positive * np.log(positive))) / log(len(share_M)))
 
 
 def _compatible_entropy(share_M: Eigenvalues, rank: int) -> Fitted:

@@ -28,6 +28,8 @@ OTHER_RULES: Final = {
 """Settings under which the update is not scale · B A, or not of the base's tensors."""
 MOVED_BASES: Final = ("pissa", "olora", "corda", "lora_ga", "loftq")
 """Ways to start training that change the base's weights, so that the update is none of the base itself."""
+SWITCHES: Final = ("use_rslora", "use_dora", "fan_in_fan_out")
+"""Settings that are true or false; peft takes the text "false" for true."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,9 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
             re.compile(pattern)
     except re.error as error:
         raise UsageError(f"{str(folder)!r}: {CONFIG}: pattern {pattern!r}: {error}") from error
+    for switch in SWITCHES:
+        if not isinstance(said.get(switch), bool | None):
+            raise UsageError(f"{str(folder)!r}: {CONFIG} states neither true nor false as {switch}")
     named = said.get("target_parameters")
     return AdapterConfig(
         base=str(said.get("base_model_name_or_path") or ""),
@@ -132,7 +137,7 @@ def _json(folder: Path) -> Mapping[str, Any]:
         raise RunError(
             f"{path} cannot be read: {error.strerror}", "check the file and its rights"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{str(path)!r} is not JSON: {error}") from error
     if not isinstance(said, dict):
         raise UsageError(f"{str(path)!r} holds no JSON object")
@@ -148,4 +153,9 @@ def _matching(patterns: Mapping[str, float], module: str, default: float) -> flo
 
 
 def _is_number(found: object) -> bool:
-    return isinstance(found, int | float) and not isinstance(found, bool) and math.isfinite(found)
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        return False
+    try:
+        return math.isfinite(found)
+    except OverflowError:  # a whole number beyond float64
+        return False

@@ -19,6 +19,7 @@ from evalkit.loaders.weights.formats import UNREAD
 from evalkit.loaders.weights.headers import Header, read_bytes, read_headers
 from evalkit.loaders.weights.layout import OneExpert, Piece, plain_pieces, quantised_pieces
 from evalkit.loaders.weights.names import natural_key
+from evalkit.loaders.weights.parts import with_known_types
 from evalkit.loaders.weights.shards import file_fault, left_out
 from evalkit.loaders.weights.ties import head_missing, tied_names
 from evalkit.loaders.weights.vocabulary import vocabulary_of
@@ -124,7 +125,9 @@ def _config(folder: Path, faults: list[StructureFault]) -> Mapping[str, Any]:
     if not isinstance(config, dict):
         faults.append(file_fault(None, "config.json holds no JSON object"))
         return {}
-    return config
+    known, odd = with_known_types(config)
+    faults += [file_fault(None, f"config.json: {place} is no text") for place in odd]
+    return known
 
 
 def _vocabulary(folder: Path, faults: list[StructureFault]) -> int | None:

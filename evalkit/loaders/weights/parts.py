@@ -87,6 +87,32 @@ _MODULES: Final[Mapping[str, Module]] = {
 }  # fmt: skip
 
 
+def with_known_types(config: Config) -> tuple[Config, list[str]]:
+    """Return a configuration without architectures that are no text, its own and its towers', and where these stood.
+
+    >>> with_known_types({"model_type": ["gpt2"], "text_config": {"model_type": "llama"}})
+    ({'text_config': {'model_type': 'llama'}}, ['model_type'])
+    """
+    kept, odd = _without_odd_type(config), []
+    if len(kept) < len(config):
+        odd.append("model_type")
+    for key, tower in kept.items():
+        if isinstance(tower, Mapping) and len(_without_odd_type(tower)) < len(tower):
+            odd.append(f"{key}.model_type")
+    cleaned = {
+        key: _without_odd_type(inner) if isinstance(inner, Mapping) else inner
+        for key, inner in kept.items()
+    }
+    return cleaned, odd
+
+
+def _without_odd_type(config: Config) -> Config:
+    """Return a configuration without its ``model_type`` where that is no text."""
+    if isinstance(config.get("model_type"), str | None):
+        return config
+    return {key: said for key, said in config.items() if key != "model_type"}
+
+
 def scope(config: Config, name: str) -> Config:
     """Return the part of a configuration that describes a tensor's tower; of text models, all of it."""
     for word, key in _TOWERS.items():

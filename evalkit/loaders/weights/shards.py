@@ -7,6 +7,7 @@ an index lies beside it, vLLM reads the shards), that is a fault.
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from pathlib import Path
@@ -45,7 +46,7 @@ def find_files(folder: Path) -> tuple[list[Path], dict[str, str], list[Structure
     if promised:
         named = sorted(set(promised.values()))
         for shard in named:
-            if not (folder / shard).is_file():
+            if not _is_there(folder / shard):
                 lost = sum(file == shard for file in promised.values())
                 faults.append(file_fault(None, f"{shard} is missing, with {lost} tensors"))
         single = folder / "model.safetensors"
@@ -54,10 +55,19 @@ def find_files(folder: Path) -> tuple[list[Path], dict[str, str], list[Structure
             faults.append(
                 file_fault(None, f"model.safetensors lies beside {indices[0].name}: {why}")
             )
-        return [folder / shard for shard in named if (folder / shard).is_file()], promised, faults
+        return [folder / shard for shard in named if _is_there(folder / shard)], promised, faults
     if folder / "model.safetensors" in found:
         found = [folder / "model.safetensors"]
     return found, {}, faults + _shards_missing(found)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise unreadable(path, error) from error
 
 
 def _index(path: Path, faults: list[StructureFault]) -> dict[str, str]:
@@ -66,7 +76,7 @@ def _index(path: Path, faults: list[StructureFault]) -> dict[str, str]:
         named = {str(name): str(shard) for name, shard in weight_map.items()}
     except OSError as error:
         raise unreadable(path, error) from error
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         faults.append(file_fault(None, f"{path.name} is damaged or no index"))
         return {}
     inside = {name: shard for name, shard in named.items() if shard == Path(shard).name}

@@ -34,12 +34,17 @@ def vocabulary_of(folder: Path) -> int | None:
 def _counted(path: Path, count: Callable[[bytes], int]) -> int:
     try:
         return count(path.read_bytes())
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+    except (
+        ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, OverflowError
+    ) as error:  # fmt: skip
         raise ValueError(f"{path.name} is damaged: no tokens can be counted in it") from error
 
 
 def _highest(numbers: Iterable[Any]) -> int:
-    return max((int(number) + 1 for number in numbers), default=0)
+    rows = [int(number) + 1 for number in numbers]
+    if min(rows, default=1) < 1:
+        raise ValueError("a token has a number below 0")
+    return max(rows, default=0)
 
 
 def _tokenizer_json(text: bytes) -> int:
