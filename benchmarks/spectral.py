@@ -65,7 +65,7 @@ def made_up(rows, columns):
     rng = np.random.default_rng(0)
     size, longer = min(rows, columns), max(rows, columns)
     tail = int(0.3 * size)
-    sample = rng.standard_normal((4 * 256, 256 * size // longer or 1))
+    sample = rng.standard_normal((512, max(1, 512 * size // longer)))
     law = np.sort(np.linalg.svd(sample, compute_uv=False) ** 2)
     bulk = np.quantile(law, np.linspace(0, 1, size - tail)) / law[-1]
     singular = np.sqrt(np.concatenate([bulk, 1 + rng.pareto(1.5, tail)]))

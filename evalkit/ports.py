@@ -125,6 +125,7 @@ class SampleSource(Protocol):
         Raises UsageError on a malformed file.
         """
 
+
 class TensorSource(Protocol):
     """A checkpoint's weights, described at once and read tensor by tensor."""
 
@@ -188,4 +189,7 @@ class AdapterSource(Protocol):
         """Stored name → why it is in neither."""
 
     def factors(self, update: LowRank) -> tuple[Array, Array, Array | None]:
-        """Return A (r, in), B (out, r) and DoRA's magnitudes (out,), of an embedding (in,), or None, as float32. Raises RunError."""
+        """Return A (r, in), B (out, r) and DoRA's magnitudes (out,), of an embedding (in,), or None; float32.
+
+        Raises RunError.
+        """

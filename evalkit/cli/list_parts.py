@@ -74,10 +74,11 @@ def weights_table() -> Table:
     for measure in MEASURES:
         first, *others = measure.summaries
         summaries = "".join(f", .{summary}" for summary in others)
+        takes = TAKES.get(measure.name, TAKES.get(measure.needs))
         each = ", @tensor=…" if measure.per_tensor else ""
         told = Text.assemble(measure.meaning, _advisory(measure.advisory), "\n")
         told.append(f"task/{measure.name} ({first}){summaries}{each}", "dim")
-        told.append(f"; takes {TAKES[measure.needs]}" if measure.needs in TAKES else "", "dim")
+        told.append(f"; takes {takes}" if takes else "", "dim")
         table.add_row(Text(f"  {measure.name}", "cyan"), told)
     for check in CHECKS:
         told = Text.assemble(f"findings: {check.meaning}", _advisory(check.advisory))

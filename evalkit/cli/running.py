@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class NothingKept(KeyboardInterrupt):  # noqa: N818 - an interrupt, which is no error
+class NothingKept(KeyboardInterrupt):
     """An interrupt of a command that keeps nothing of what it has done, so that it starts over."""
 
 

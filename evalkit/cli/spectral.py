@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +16,7 @@ from evalkit.cli.running import keeping_nothing, terminable
 if TYPE_CHECKING:
     from evalkit.loaders.checkpoints import DigestFile, FoundWeights
     from evalkit.records.exchange import Model, Role
-    from evalkit.records.suite import SpectralTask
+    from evalkit.records.suite import GateSpec, SpectralTask, SuiteSpec
     from evalkit.records.weights import TensorRow
     from evalkit.store.runs import RunFolder
 
@@ -150,13 +150,11 @@ class _Spectral:
         from evalkit.cli.past_runs import utc_today
         from evalkit.cli.plots import need_plots
         from evalkit.cli.scorecards import sealed_scorecard
-        from evalkit.cli.weights import decomposition_for, weigh_models
+        from evalkit.cli.weights import weigh_models
         from evalkit.gates.census import default_gate
         from evalkit.gates.evaluate import evaluate
-        from evalkit.errors import UsageError
         from evalkit.identity import digest, short
         from evalkit.loaders.file_digests import FileDigests
-        from evalkit.loaders.gate_fit import check_gates_against_suite
         from evalkit.loaders.suites import LoadedSuite
         from evalkit.pipeline import Measured
         from evalkit.records.suite import ModelsSpec, SuiteSpec
@@ -171,11 +169,7 @@ class _Spectral:
         beside_it = self.flags["base"] if self.task.spectra else None
         models = ModelsSpec(candidate=self.model, baseline=beside_it)
         suite = SuiteSpec(suite=NAME, version=1, models=models, tasks=(self.task,))
-        if problems := check_gates_against_suite(suite, gates):
-            raise UsageError(problems)
-        decomposition_for(self.task, self.flags["device"])
-        check_writable(self.flags["json_file"], "--json")
-        check_writable(self.flags["export"], "--export")
+        self._refuse(suite, gates)
         make_folder(self.out)
         digest_file = FileDigests(self.out / "file-digests.sqlite")
         against = self._find(here, digest_file)
@@ -257,6 +251,18 @@ class _Spectral:
         if self.flags["draws"] is not None:
             said["draws"] = self.flags["draws"]
         return SpectralTask(kind="spectral", name=NAME, **said)
+
+    def _refuse(self, suite: SuiteSpec, gates: Sequence[GateSpec]) -> None:
+        """Refuse, before anything is read, what could only fail afterwards."""
+        from evalkit.cli.weights import decomposition_for
+        from evalkit.errors import UsageError
+        from evalkit.loaders.gate_fit import check_gates_against_suite
+
+        if problems := check_gates_against_suite(suite, gates):
+            raise UsageError(problems)
+        decomposition_for(self.task, self.flags["device"])
+        check_writable(self.flags["json_file"], "--json")
+        check_writable(self.flags["export"], "--export")
 
     def _rows(self, role: Role) -> list[TensorRow]:
         return [row for held, _, row in self.weighed.tensors if held == role]

@@ -33,7 +33,7 @@ from evalkit.records.verdict import (
     VerdictStatus,
 )
 from evalkit.registry import find, nearest
-from evalkit.spectral.catalogue import CHECKS, MEASURES
+from evalkit.spectral.catalogue import CHECKS, MEASURES, Check, Measured
 
 NAMES_SHOWN = 8
 TAKES: Mapping[str, str] = {
@@ -42,6 +42,7 @@ TAKES: Mapping[str, str] = {
     "tokens": "a tokenizer or vocab_size",
     "spectra": "spectra: true",
     "spectra+base": "spectra: true and a base model",
+    "traps": "spectra: true and traps: true",
     "importance": "importance: true",
     "adapter": "an adapter",
     "merge": "a base model and the merged adapter",
@@ -243,15 +244,22 @@ def _why_missing(
 
 
 def _takes(pattern: str, weighed: Sequence[str]) -> str:
-    """Return what a number of weights takes that a rule names; ``weights`` where it takes nothing else, empty for none."""
+    """Return what a number of weights takes that a rule names.
+
+    It is ``weights`` where it takes nothing else, empty where there is no such number.
+    """
+    parts: tuple[Measured | Check, ...] = (*MEASURES, *CHECKS)
     named = {
-        estimate_name(task, name, None): part.needs
+        estimate_name(task, name, None): TAKES.get(part.name, TAKES.get(part.needs, part.needs))
         for task in weighed
-        for part in (*MEASURES, *CHECKS)
-        for name in (part.name, *(f"{part.name}.{s}" for s in getattr(part, "summaries", ())))
+        for part in parts
+        for name in (part.name, *(f"{part.name}.{s}" for s in _summaries(part)))
     }
-    needs = next((named[name] for name in matching(pattern.partition("@")[0], named)), "")
-    return TAKES.get(needs, needs)
+    return next((named[name] for name in matching(pattern.partition("@")[0], named)), "")
+
+
+def _summaries(part: Measured | Check) -> Sequence[str]:
+    return part.summaries[1:] if isinstance(part, Measured) else ()
 
 
 def _outcome(

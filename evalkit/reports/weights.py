@@ -30,6 +30,17 @@ NAMES_SHOWN: Final = 3
 """So many tensors are named that were not measured for one reason."""
 NONE: Final = "–"
 """Stands where there is no number."""
+TOKENIZERS: Final = frozenset(
+    {
+        "tokenizer.json",
+        "vocab.json",
+        "tokenizer.model",
+        "spiece.model",
+        "sentencepiece.bpe.model",
+        "vocab.txt",
+    }
+)
+"""Files in which tokens are counted."""
 MODULE: Final = "module="
 TENSOR: Final = "tensor="
 CHECK_NAMES: Final = frozenset(check.name for check in CHECKS)
@@ -59,7 +70,7 @@ class MeasureRow:
     baseline: str
     """The baseline's."""
     difference: str
-    """Candidate − baseline of the first summary."""
+    """Candidate − baseline of the first summary, named as in the others: ``max −0.009``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +157,27 @@ class WeightsView:
         against = ", held against the base model" if self.has_base else ""
         return f"{tensors}{against}"
 
+    def why_no_base(self) -> str:
+        """Return why nothing was held against a base model, and what to do, where there was none."""
+        if self._scorecard.baseline_run:
+            why = "The baseline is an earlier run, whose weights are not opened"
+            return f"{why}, so drift and scale were not measured: name `base:` in the suite."
+        why = "No base model was at hand, so drift and scale were not measured"
+        return f"{why}: name one (`--base`, in a suite `base:`)."
+
+    def not_there(self) -> list[str]:
+        """Return which files are not there by which the candidate's weights are checked."""
+        model = self._scorecard.provenance.models.get("candidate")
+        files = {file.removeprefix("base/") for file in model.files} if model else set()
+        if not self.measured or not any(file.endswith(".safetensors") for file in files):
+            return []  # another format's files hold both
+        told = []
+        if "config.json" not in files:
+            told.append("no config.json: nothing was checked against a configuration")
+        if not files & TOKENIZERS:
+            told.append("no tokenizer: embeddings were not checked against its tokens")
+        return told
+
     def checks(self) -> list[CheckRow]:
         """Return the checks that found something: the candidate's first, faults before hints."""
         found: dict[tuple[Role, str], list[Finding]] = {}
@@ -177,18 +209,26 @@ class WeightsView:
     def modules(self, measures: Sequence[str]) -> list[ModuleRow]:
         """Return the candidate's tensors by what they do, all together first."""
         ours = self._held["candidate"]
-        slices = dict.fromkeys(s for _, s in ours if s is not None and s.startswith(MODULE))
-        rows = []
-        for slice_ in (None, *slices):
-            sizes = [
-                held.counts.planned
-                for (metric, s), held in ours.items()
-                if s == slice_ and metric not in CHECK_NAMES
-            ]
-            cells = {name: _number(ours.get((name, slice_))) for name in measures}
-            name = "all" if slice_ is None else slice_.removeprefix(MODULE)
-            rows.append(ModuleRow(name, max(sizes, default=0), cells))
-        return rows
+        sizes: dict[str, int] = {}
+        for (metric, s), held in ours.items():
+            if s is not None and s.startswith(MODULE) and metric not in CHECK_NAMES:
+                sizes[s] = max(sizes.get(s, 0), held.counts.planned)
+        every = sum(sizes.values()) if sizes else ours["norm", None].counts.planned
+        return [
+            ModuleRow(
+                "all" if slice_ is None else slice_.removeprefix(MODULE),
+                size,
+                {name: _number(ours.get((name, slice_))) for name in measures},
+            )
+            for slice_, size in ((None, every), *sizes.items())
+        ]
+
+    def modules_title(self) -> str:
+        """Return the heading of the table by module, with how many tensors it is about where it is not all."""
+        every = self._held["candidate"]["norm", None].counts.planned
+        told = self.modules(())[0].tensors
+        some = f", {told:,} of {every:,}: the others have none of these numbers"
+        return "Tensors by module" + (some if told < every else "")
 
     def worst(self) -> list[str]:
         """Return the candidate's tensors that moved most, with how far, the worst first."""
@@ -223,15 +263,17 @@ class WeightsView:
                         measure,
                         self._summaries("candidate", measure),
                         self._summaries("baseline", measure),
-                        NONE if compared is None else compact(compared.difference, signed=True),
+                        NONE
+                        if compared is None
+                        else _named(measure) + compact(compared.difference, signed=True),
                     )
                 )
         return rows
 
     def _summaries(self, role: Role, measure: Measured) -> str:
         held = self._held[role]
-        first, *others = measure.summaries
-        told: dict[str, Key] = {"" if first == "pooled" else f"{first} ": (measure.name, None)}
+        others = measure.summaries[1:]
+        told: dict[str, Key] = {_named(measure): (measure.name, None)}
         told |= {f"{summary} ": (f"{measure.name}.{summary}", None) for summary in others}
         whole = held.get((measure.name, None))
         if whole is None:
@@ -293,6 +335,12 @@ def compact(value: float | None, *, signed: bool = False, figures: int = 3) -> s
     digits = max(0, figures - 1 - floor(log10(size)))
     text = f"{size:,.{digits}f}"
     return sign + (text.rstrip("0").rstrip(".") if "." in text else text)
+
+
+def _named(measure: Measured) -> str:
+    """Return the name of a measure's first summary, before its number; nothing for the measure itself."""
+    first = measure.summaries[0]
+    return "" if first == "pooled" else f"{first} "
 
 
 def _number(held: Estimate | None) -> str:

@@ -64,11 +64,12 @@ def _of_task(view: WeightsView, width: int) -> Iterator[RenderableType]:
             yield Text.assemble((said, style), ("; ".join(quiet_in_words(quiet)) + ".", "dim"))
     for told in view.unread():
         yield Text(f"? {_ended(told)}", "yellow")
+    for told in view.not_there():
+        yield Text(f"? {told}.", "yellow")
     if view.measured and not view.has_base:
-        why = "No base model was at hand, so drift and scale were not measured: name one as 'base'."
-        yield Text(why, "yellow")
+        yield Text(view.why_no_base(), "yellow")
     if view.has_tensors:
-        yield Text("\nTensors by module", "italic")
+        yield Text(f"\n{view.modules_title()}", "italic")
         yield _modules(view, width)
         yield Text()
         for title, lines in (("Moved most", view.worst()), (IMPORTANT, view.important())):

@@ -5,10 +5,10 @@ product, of which symmetry spares half, and 4/3 M³ for the rest; LAPACK's SVD t
 The product squares the condition: an eigenvalue below some ε λ_max, ε that of the arithmetic, is rounding and comes
 out as 0. In float32 this is a singular value of 1/1000 of the largest, so float32 tells exponents and norms, no rank.
 
-*Which arithmetic* was measured. Below 1,024 columns a matrix stays in the cache and float32 gains nothing, so it is
-not used; from there on it is up to twice as fast, and alpha differs by less than 10⁻⁶. *Cores*: matrices that fit a
-cache are decomposed side by side, one core each; larger ones in pieces by all cores. BLAS gets one core in either, so
-results do not depend on how many there are.
+*Which arithmetic* was measured. Below 2,048 columns float32 gains nothing on LAPACK in float64, so it is not used; from
+there on it is nearly twice as fast, and alpha differs by some 10⁻⁶. *Cores*: matrices below that are decomposed side by
+side, one core each; larger ones in pieces by all cores. BLAS gets one core in either, so results do not depend on how
+many there are.
 
 **Source**: Golub & Van Loan 2013, section 8.6 (SVD by bidiagonalisation, counts); ``banded`` for large matrices.
 
@@ -33,8 +33,8 @@ from evalkit.spectral.banded import Matrix, Run, banded_eigenvalues, spans
 Weights = NDArray[np.float32]
 Eigenvalues = NDArray[np.float64]
 
-WIDE: Final = {"float32": 1024, "float64": 2048}
-"""From so many columns on, matrices are reduced by way of a band, and float32 is used where it is allowed."""
+WIDE: Final = 2048
+"""From so many columns on, matrices are reduced by way of a band, and in float32 where that is allowed."""
 PIECE_ROWS: Final = 4096
 """Rows whose products are summed before they are added up in float64."""
 ORDINARY: Final = 2.0**30
@@ -107,15 +107,14 @@ class NumpyDecomposition:
         return 8 * float(np.finfo(np.float32).eps)
 
     def _dtype(self, size: int) -> np.dtype[Any]:
-        narrow = size < WIDE["float32"]
-        return np.dtype(np.float64 if narrow else self._precision)
+        return np.dtype(np.float64 if size < WIDE else self._precision)
 
     def eigenvalues(self, W_RC: Weights) -> Eigenvalues:
         """Return the eigenvalues of WᵀW, ascending and ≥ 0."""
         return self.eigenvalues_of_many([W_RC])[0]
 
     def eigenvalues_of_many(self, matrices: Sequence[Weights]) -> list[Eigenvalues]:
-        """Return the same of each; matrices below 1,024 columns side by side."""
+        """Return the same of each; matrices below 2,048 columns side by side."""
         if self._exact:
             return [_squares(W_RC) for W_RC in matrices]
         with (
@@ -132,7 +131,7 @@ class NumpyDecomposition:
             dtype = self._dtype(min(W_RC.shape))
             scaled_RC, factor = prepared(W_RC, dtype)
             factors.append(factor)
-            if min(W_RC.shape) < WIDE[dtype.name]:
+            if min(W_RC.shape) < WIDE:
                 narrow[place] = scaled_RC
             else:
                 found[place] = banded_eigenvalues(_gram(scaled_RC, dtype, pool.map), pool.map)

@@ -41,7 +41,9 @@ UNDER_TRAINED: Final = 6.0
 
 def collapse(seen: Seen) -> Iterator[Found]:
     """Norms that moved while the other tensors' did not."""
-    by_norm = scale_collapse(_changes(seen, "norm_change"))
+    held = {m.pair.tensor.name: m.pair.tensor for m in seen.shared}
+    risen = {name: math.inf for name, *_ in _risen(seen) if not _is_bias(held[name])}
+    by_norm = scale_collapse(_changes(seen, "norm_change")) | risen
     by_spectrum = scale_collapse(_changes(seen, "spectral_change"))
     for name in dict.fromkeys([*by_norm, *by_spectrum]):
         told = [
@@ -65,6 +67,28 @@ def _changes(seen: Seen, measure: str) -> dict[str, float]:
         elif held.against.sum_squares == 0 and not held.against.nonfinite:
             changes[tensor.name] = -math.inf
     return changes
+
+
+def _risen(seen: Seen) -> Iterator[tuple[str, float, float]]:
+    """Yield tensors of zeros in the base that outgrew all others: name, root mean square, the others' largest.
+
+    A distance over 0 is no number. What starts at 0 (biases, gates) stays below the largest of the others in training.
+    """
+    zeros = {
+        m.pair.tensor.name: math.sqrt(m.against.sum_squares / m.against.count)
+        for m in seen.shared
+        if m.against is not None and m.against.base_sum_squares == 0 and m.against.count
+        if not m.against.base_nonfinite and not m.against.nonfinite
+    }
+    others = [
+        math.sqrt(m.own.sum_squares / m.own.count)
+        for m in seen.measurements
+        if m.own is not None and m.own.count and m.pair.tensor.name not in zeros
+    ]
+    largest = max(others, default=math.inf)
+    for name, size in zeros.items():
+        if size > largest:
+            yield name, size, largest
 
 
 def _is_bias(tensor: Tensor) -> bool:
@@ -98,15 +122,19 @@ def outlier(seen: Seen) -> Iterator[Found]:
     for name, more in drift_outliers(drifts, modules).items():
         told = f"it moved by {drifts[name]:.3g} of its norm, {more:.3g} more than the median of its like"
         yield Found(name, told, drifts[name])
+    for name, size, largest in _risen(seen):
+        told = f"the base's is 0; its root mean square is {size:.3g}, that of all others at most {largest:.3g}"
+        yield Found(name, told)
 
 
 def unchanged(seen: Seen) -> Iterator[Found]:
     """Weights that are the base's, bit by bit."""
     compared = [m.against for m in seen.shared if m.against is not None]
-    whole = bool(compared) and len(compared) == len(seen.measurements)
+    whole = bool(compared) and len(compared) == len(seen.shared)
     if whole and not any(stats.changed for stats in compared):
         count = sum(stats.count for stats in compared)
-        yield Found(None, f"all {count:,} numbers are the base's: training never arrived")
+        of = "" if len(compared) == len(seen.measurements) else " of tensors that the base has"
+        yield Found(None, f"all {count:,} numbers{of} are the base's: training never arrived")
 
 
 def intruding(seen: Seen) -> Iterator[Found]:

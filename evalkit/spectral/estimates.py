@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from re import sub
 from statistics import fmean, median
 
@@ -34,6 +35,10 @@ PICKED = "the extreme of many fits was picked, which its interval does not know"
 """Said of the least and the greatest of fitted numbers."""
 REASONS_SHOWN = 3
 """So many reasons are told why tensors have no number."""
+OF_EVERY_FORM = frozenset({"norm", "max_abs", "zeros", "drift", "cosine", "changed", "norm_change"})
+"""Measures of whatever was read: a tensor that was not counts, also where it would be the only one of its form."""
+TWO_SIDED = frozenset({"norm_change", "spectral_change"})
+"""Measures of which the farthest from 0 is the worst."""
 
 SUMMARISED: Mapping[Summary, Callable[[Sequence[float]], float]] = {
     "max": max, "min": min, "median": median, "mean": fmean, "sum": math.fsum,
@@ -53,6 +58,8 @@ def measure_estimates(terms: Terms, measurements: Sequence[Measurement]) -> Iter
         if measure.needs not in terms.has:
             continue
         forms = {m.pair.tensor.form for m in measurements if _key(measure) in m.measured}
+        if all(m.unread for m in measurements) and (measure.name != "traps" or terms.task.traps):
+            forms = {m.pair.tensor.form for m in measurements}
         for slice_, members in groups if measure.per_tensor else groups[:1]:
             concerned = [m for m in members if _concerns(measure, m, forms)]
             lost = terms.lost if slice_ is None else 0
@@ -106,13 +113,14 @@ def _key(measure: Measured) -> str:
 def _concerns(measure: Measured, measurement: Measurement, forms: set[Form]) -> bool:
     """Return whether a measure applies to a tensor; what was not read is taken to be like others of its form.
 
+    Where no tensor was read, it is taken to be what every measure is about.
     No power law is fitted to fewer than 50 eigenvalues, so a router of eight rows is none of alpha's business.
     """
     tensor = measurement.pair.tensor
     if measure.name.startswith("flow_") and not is_dense_block(tensor):
         return False
     if measurement.unread:
-        return tensor.form in forms
+        return tensor.form in forms or (bool(forms) and measure.name in OF_EVERY_FORM)
     fitted = measurement.measured.get(_key(measure))
     too_small = min(tensor.matrix_shape) < FEWEST_EIGENVALUES
     return fitted is not None and not (too_small and fitted.status == "insufficient")
@@ -128,26 +136,39 @@ def _summaries(
     held = [_held(measure, member) for member in members]
     for place, summary in enumerate(measure.summaries):
         metric = f"{measure.name}.{summary}" if place else measure.name
-        pooled = summary == "pooled"
-        found = (
-            _pooled(measure.name, members, terms.level) if pooled else _summarised(held, summary)
-        )
-        warnings = _reasons(held, found)
+        numbers = held
+        if summary == "pooled":
+            numbers = [
+                _part(measure.name, member, own) for member, own in zip(members, held, strict=True)
+            ]
+            found = _pooled(measure.name, members, numbers, terms.level)
+            numbers = held if found.value is None else numbers
+        else:
+            found = _summarised(held, summary)
+        warnings = _reasons(numbers, found)
         if found.method == OF_THE_ENDS and summary in ("max", "min"):
             warnings += (PICKED,)
         yield _of_measure(
-            terms, measure, metric, slice_, found, _counts(members, held, lost), warnings
+            terms, measure, metric, slice_, found, _counts(members, numbers, lost), warnings
         )
 
 
 def _worst(
     terms: Terms, measure: Measured, slice_: str, members: Sequence[Measurement]
 ) -> Estimate:
-    """Return a tensor's own estimate, or that of the worst of a layer's experts."""
+    """Return a tensor's own estimate, or that of the worst of a layer's experts, from the least end to the greatest."""
     held = [_held(measure, member) for member in members]
     numbers = [fitted for fitted in held if fitted.value is not None]
-    sign = 1 if measure.better == "lower" else -1
-    found = max(numbers, key=lambda fitted: sign * (fitted.value or 0.0), default=held[0])
+
+    def badness(fitted: Fitted) -> float:
+        value = fitted.value or 0.0
+        return abs(value) if measure.name in TWO_SIDED else value if lower else -value
+
+    lower = measure.better == "lower"
+    found = max(numbers, key=badness, default=held[0])
+    if found.value is not None and found.method != "exact":
+        low, high = _summarised(numbers, "min").low, _summarised(numbers, "max").high
+        found = replace(found, low=low, high=high)
     warnings = _reasons(held, found)
     if found.note and found.value is not None:
         warnings += (found.note,)
@@ -231,7 +252,21 @@ def _summarised(held: Sequence[Fitted], summary: Summary) -> Fitted:
     return Fitted(make(values), make(lows), make(highs), method=OF_THE_ENDS)
 
 
-def _pooled(name: str, members: Sequence[Measurement], level: float) -> Fitted:
+def _part(name: str, member: Measurement, held: Fitted) -> Fitted:
+    """Return a tensor's number, or a placeholder where it has none of its own and counts in a pooled one.
+
+    Drift and cosine from zeros are no numbers; what moved from there is part of how far the model moved.
+    """
+    against = member.against
+    if name not in ("drift", "cosine", "changed") or held.value is not None or against is None:
+        return held
+    finite = not against.nonfinite and not against.base_nonfinite
+    return Fitted(0.0) if finite and not member.unread else held
+
+
+def _pooled(
+    name: str, members: Sequence[Measurement], parts: Sequence[Fitted], level: float
+) -> Fitted:
     """Return a measure's own definition over all numbers of several tensors together."""
     if name.startswith("flow_"):
         held = ((m.pair.tensor.depth, m.measured["alpha"].value) for m in members if not m.unread)
@@ -239,8 +274,8 @@ def _pooled(name: str, members: Sequence[Measurement], level: float) -> Fitted:
         return flow[0] if name == "flow_slope" else flow[1]
     stats = [
         found
-        for member in members
-        if not member.unread and member.measured[name].value is not None
+        for member, part in zip(members, parts, strict=True)
+        if part.value is not None
         if (found := member.own if name in ("norm", "zeros") else member.against) is not None
     ]
     if not stats:

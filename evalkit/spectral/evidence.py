@@ -9,6 +9,7 @@ from evalkit.ports import AdapterSource, TensorSource
 from evalkit.records.exchange import Role
 from evalkit.records.suite import SpectralTask
 from evalkit.records.weights import NO_WEIGHT
+from evalkit.spectral.layers import is_dense_block
 from evalkit.spectral.measuring import Measurement
 from evalkit.spectral.updates import Update
 
@@ -79,6 +80,13 @@ def by_numbers(seen: Seen) -> Scope:
     return len(seen.measurements) + len(seen.lost), missed
 
 
+def by_base(seen: Seen) -> Scope:
+    """Every tensor, by what the files say of it and of the base's; what either side has lost may be any of them."""
+    assert seen.base is not None, "the check needs a base"
+    unseen = len({*seen.lost, *lost(seen.base)})
+    return len(seen.measurements) + unseen, unseen
+
+
 def by_comparison(seen: Seen) -> Scope:
     """Every tensor that the base has too, by the distance of the two."""
     missed = sum(
@@ -90,9 +98,25 @@ def by_comparison(seen: Seen) -> Scope:
 
 def by_spectrum(seen: Seen) -> Scope:
     """Every dense matrix of a block that spectra are made of."""
+    concerned = [m for m in seen.measurements if is_dense_block(m.pair.tensor)]
+    alphas = [m.measured.get("alpha") for m in concerned]
+    missed = sum(alpha is None or alpha.status in ("failed", "degenerate") for alpha in alphas)
+    return len(concerned) + len(seen.lost), missed + len(seen.lost)
+
+
+def by_directions(seen: Seen) -> Scope:
+    """Every dense matrix that the base has too, by its leading directions."""
+    concerned = [m for m in seen.shared if m.pair.tensor.form == "matrix"]
+    found = [m.measured.get("intruders") for m in concerned]
+    missed = sum(number is None or number.value is None for number in found)
+    return len(concerned) + len(seen.lost), missed + len(seen.lost)
+
+
+def by_rank(seen: Seen) -> Scope:
+    """Every dense matrix, by its stable rank, which one with NaN or infinity does not have."""
     concerned = [m for m in seen.measurements if m.pair.tensor.form == "matrix"]
-    missed = len(seen.lost) + sum("alpha" not in m.measured for m in concerned)
-    return len(concerned) + len(seen.lost), missed
+    missed = sum(m.own is None or bool(m.own.nonfinite) for m in concerned)
+    return len(concerned) + len(seen.lost), missed + len(seen.lost)
 
 
 def by_update(seen: Seen) -> Scope:

@@ -23,6 +23,10 @@ NAMED: Final = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16"
 """Number formats as ``config.json`` and as safetensors name them; others are those of quantised weights."""
 LANGUAGE_HEAD: Final = re.compile(r"(^|\.)(lm_head|embed_out)\b")
 """Heads with a row for each token; a classifier's has one for each class."""
+COUNTED_OTHERWISE: Final = (
+    "is_encoder_decoder", "encoder_layers", "decoder_layers", "num_hidden_groups", "block_sizes", "depths",
+)  # fmt: skip
+"""Settings of models whose blocks are not numbered from 0 to num_hidden_layers − 1."""
 
 
 def unreadable(seen: Seen) -> Iterator[Found]:
@@ -32,6 +36,36 @@ def unreadable(seen: Seen) -> Iterator[Found]:
     for held in seen.measurements:
         if held.unread:
             yield Found(held.pair.tensor.name, held.unread)
+    told = {fault.tensor or fault.message for fault in seen.source.faults}
+    if seen.adapter is not None:  # integrity.adapter tells of these
+        told |= seen.adapter.skipped.keys()
+    for name in seen.lost:
+        if name not in told:
+            yield Found(name, seen.source.skipped[name])
+    if not seen.lost:  # which may hold the blocks that are not there
+        yield from _holes(seen.source)
+
+
+def _holes(source: TensorSource) -> Iterator[Found]:
+    """Yield the blocks that the configuration counts and of which nothing is stored; all towers' are counted together.
+
+    Left out are models that count blocks otherwise: encoder and decoder apart, in stages, or shared.
+    """
+    config = source.config
+    if any(config.get(key) for key in COUNTED_OTHERWISE):
+        return
+    inner = config.get("text_config")
+    places = (inner if isinstance(inner, Mapping) else {}, config)
+    counts = (place.get("num_hidden_layers") for place in places)
+    blocks_said = next((count for count in counts if type(count) is int), 0)
+    depths = {tensor.depth for tensor in source.tensors if tensor.depth is not None}
+    if depths and len(source.tensors) < blocks_said:  # too many to name
+        yield Found(None, f"config.json says {blocks_said:,} blocks, and {len(depths):,} are there")
+    elif depths:
+        for depth in range(blocks_said):
+            if depth not in depths:
+                of = f"config.json says {blocks_said:,} blocks"
+                yield Found(None, f"block {depth} is not there, and {of}")
 
 
 def nonfinite(seen: Seen) -> Iterator[Found]:
@@ -220,12 +254,19 @@ def frozen(seen: Seen) -> Iterator[Found]:
 
 
 def untrained(seen: Seen) -> Iterator[Found]:
-    """Tensors that training must have changed and did not."""
+    """Tensors that training must have changed and did not; what the base lacks counts where a pattern has no more."""
     for held in _matching(seen, seen.task.trained):
         if isinstance(held, Found):
             yield held
         elif held.against is not None and not held.against.changed:
             yield Found(held.pair.tensor.name, "must have been trained, and is the base's")
+    uncompared: list[str] = []
+    for pattern in seen.task.trained:
+        matched = [m for m in _matching(seen, [pattern]) if isinstance(m, Measurement)]
+        if all(held.against is None for held in matched):
+            uncompared += [held.pair.tensor.name for held in matched]
+    for name in dict.fromkeys(uncompared):
+        yield Found(name, "must have been trained, and could not be compared")
 
 
 def _matching(seen: Seen, patterns: Sequence[str]) -> Iterator[Measurement | Found]:
@@ -242,6 +283,9 @@ def _matching(seen: Seen, patterns: Sequence[str]) -> Iterator[Measurement | Fou
 def adapter(seen: Seen) -> Iterator[Found]:
     """Updates that say nothing, or of nothing."""
     assert seen.adapter is not None, "the check needs an adapter"
+    for broken in seen.adapter.whole.faults:
+        if broken not in seen.source.faults:  # integrity.unreadable tells of these
+            yield Found(broken.tensor, f"the adapter: {broken.message}")
     for update in seen.updates:
         for fault in update.faults:
             yield Found(update.described.name, f"the adapter's update {fault}")

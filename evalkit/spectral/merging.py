@@ -57,7 +57,7 @@ class MergeCheck:
             self._row_slack_R = unit * np.linalg.norm(B_Rr.astype(np.float64), axis=1)
             self._column_slack_C = np.linalg.norm(A_rC.astype(np.float64), axis=0)
         self.beyond = 0
-        """Elements that rounding does not explain; NaN among them."""
+        """Elements that rounding does not explain; NaN and infinity among them."""
         self.count = 0
         """Elements looked at."""
         self.worst = 0.0
@@ -67,7 +67,8 @@ class MergeCheck:
         """Look at rows ``start:`` of the weights, of the base's, and of base + adapter; all of one shape."""
         with np.errstate(invalid="ignore", over="ignore"):
             apart_RC = np.abs(block_RC.astype(np.float64) - merged_RC)
-            wrong_RC = ~(apart_RC <= self._allowed(start, block_RC, base_RC, merged_RC))
+            explained_RC = apart_RC <= self._allowed(start, block_RC, base_RC, merged_RC)
+            wrong_RC = ~(explained_RC & np.isfinite(apart_RC))  # the bound of infinity is infinite
         self.count += block_RC.size
         if wrong_RC.any():
             self.beyond += int(np.count_nonzero(wrong_RC))

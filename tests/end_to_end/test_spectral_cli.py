@@ -43,6 +43,9 @@ def place(tmp_path_factory, models):
     tensors[DAMAGED][3, 4] = float("nan")
     tensors[EMPTIED][:] = 0
     save_file(tensors, folder / "broken" / "model.safetensors", metadata={"format": "pt"})
+    (folder / "typo.yaml").write_text(
+        "gate: t\nrules: [{id: d, estimate: weights/drft.max, require: at_most, value: 1}]\n"
+    )
     (folder / "rows.jsonl").write_text(
         "".join(json.dumps({"id": n, "text": f"{n} + 1 ="}) + "\n" for n in range(3))
     )
@@ -282,6 +285,12 @@ def test_frozen_tensors_that_moved_are_found(place):
         (("candidate", "--base", "nowhere"), "no checkpoint 'nowhere'"),
         (("candidate", "--base", "baseline", "--adapter", "baseline"), "is no adapter"),
         (("candidate", "--gate", "rows.jsonl"), "rows.jsonl"),
+        (("candidate", "--gate", "typo.yaml"), "did you mean 'weights/drift.max'?"),
+        (("candidate", "--json", "nowhere/x.json"), "--json nowhere/x.json: there is no folder"),
+        (
+            ("candidate", "--importance", "--export", "nowhere/x.json"),
+            "--export nowhere/x.json: there is no folder",
+        ),
         (("candidate", "--spectra", "--compatible", "--device", "cuda"), "leave out --device"),
         ((), "MODEL"),
     ],
@@ -305,6 +314,70 @@ def test_a_device_that_is_not_there_is_no_verdict(place, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     code, _, err = command("spectral", "candidate", "--spectra", "--device", "cuda", cwd=place)
     assert code == 3 and "needs torch" in err and "leave --device out" in err
+
+
+@pytest.mark.parametrize(
+    ("more", "code"), [(("--device", "cuda"), 3), (("--json", "nowhere/x.json"), 2)]
+)
+def test_what_is_refused_leaves_a_finished_run_as_it_is(place, monkeypatch, more, code):
+    _, out, _ = command("spectral", "candidate", cwd=place)
+    before = read(folder_of(out, place))
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert command("spectral", "candidate", *more, cwd=place)[0] == code
+    assert read(folder_of(out, place)) == before
+
+
+def test_a_file_that_cannot_be_written_after_all_leaves_a_finished_run(place):
+    (place / ".told-late.json.partial").mkdir()
+    code, out, err = command("spectral", "candidate", "--json", "told-late.json", cwd=place)
+    assert (code, out) == (3, "") and "told-late.json" in err
+    _, out, _ = command("spectral", "candidate", "--quiet", cwd=place)
+    assert (folder_of(out, place) / "verdict.json").is_file()
+
+
+def test_an_interrupt_says_that_nothing_was_kept_and_leaves_a_finished_run(place, monkeypatch):
+    from evalkit.cli import weights
+
+    _, out, _ = command("spectral", "candidate", cwd=place)
+    before = read(folder_of(out, place))
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(weights, "weigh_models", interrupted)
+    code, _, err = command("spectral", "candidate", cwd=place)
+    assert code == 130 and "nothing was kept; the same command starts over" in err
+    assert read(folder_of(out, place)) == before
+
+
+@pytest.mark.parametrize("lost", ["bytes", "shard"])
+def test_a_base_that_is_damaged_never_lets_a_model_pass(place, models, lost):
+    from safetensors.torch import load_file, save_file
+
+    base = place / f"base-without-{lost}"
+    shutil.copytree(models / "baseline", base)
+    tensors = load_file(base / "model.safetensors")
+    (base / "model.safetensors").unlink()
+    if lost == "bytes":
+        (base / "model.safetensors").write_bytes(b"")
+    else:
+        names = sorted(tensors)
+        files = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+        save_file({name: tensors[name] for name in names[::2]}, base / files[0])
+        index = {name: files[place % 2] for place, name in enumerate(names)}
+        (base / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    code, out, _ = command("spectral", "candidate", "--base", base.name, cwd=place)
+    assert code == 4, out
+
+
+def test_without_configuration_and_tokenizer_the_report_says_what_was_not_checked(place):
+    (place / "bare").mkdir()
+    shutil.copy(place / "candidate" / "model.safetensors", place / "bare")
+    code, out, _ = command("spectral", "bare", "--plots", cwd=place)
+    assert code == 0
+    assert "? no config.json: nothing was checked against a configuration." in out
+    assert "? no tokenizer: " in out and "nothing to draw" in out
+    assert "no config.json" not in command("spectral", "candidate", cwd=place)[1]
 
 
 def test_pickled_weights_are_refused_with_advice(place):
@@ -462,12 +535,17 @@ def test_weights_that_fail_end_the_run_before_anything_is_asked(place, suite):
     assert missing["status"] == "missing"
 
 
-def test_told_to_keep_going_the_same_run_is_completed_in_the_same_folder(place, suite):
-    stopped = run(place, suite(drift=0.001))
+def test_a_run_that_is_stopped_never_takes_the_place_of_a_complete_one(place, suite):
+    """Whether it was completed by --keep-going or by a gate that let it pass."""
+    complete = run(place, suite(drift=0.5))[1]
+    stopped = run(place, suite(drift=0.001))[1]
+    assert stopped != complete and read(complete)["circumstances"]["asked"] == 6
+    assert read(complete, "verdict.json")["status"] == "pass"
     code, folder, out = run(place, "suite.yaml", "--keep-going")
     card = read(folder)
-    assert (code, folder) == (1, stopped[1])
-    assert card["circumstances"]["asked"] == 6
+    assert (code, folder) == (1, complete)
+    assert run(place, "suite.yaml")[1] == stopped and read(folder) == card
+    assert card["circumstances"]["asked"] + card["circumstances"]["reused"] == 6
     assert {(t["model"], t["task"]) for t in card["tasks"]} == {
         (model, task) for model in ("candidate", "baseline") for task in ("sums", "weights")
     }

@@ -97,6 +97,8 @@ def stops(scorecard, *gates):
 
 NAN = number("integrity.nonfinite", 2)
 WHOLE = number("integrity.nonfinite", 0)
+HELD = (number("integrity.missing", 0), number("integrity.shape", 0), number("changed", 0.99))
+"""What says that all was held against a base model."""
 
 
 def test_a_blocking_rule_that_fails_on_weights_ends_the_run():
@@ -201,7 +203,8 @@ def test_the_built_in_gate_holds_rules_on_what_will_be_measured(has_base, spectr
     for each in built_in.rules:
         condition_of(each)
         assert reads_census(each, [task])
-        assert each.severity == ("block" if each.id == "integrity" else "warn")
+        blocks = each.id == "integrity" or each.id.startswith("compared-")
+        assert each.severity == ("block" if blocks else "warn")
         assert each.estimate in names or each.id == "integrity"
     assert (len(built_in.rules) > 1) == has_base
 
@@ -210,6 +213,7 @@ def test_the_built_in_gate_reads_checks_and_never_a_measure_of_a_like_name():
     """``weights/drift.*`` would match drift.max, which is no count of findings."""
     healthy = [
         WHOLE,
+        *HELD,
         number("drift", 0.02),
         number("drift.max", 0.03),
         number("scale.collapse", 0),
@@ -224,11 +228,50 @@ def test_the_built_in_gate_reads_checks_and_never_a_measure_of_a_like_name():
 
 def test_the_built_in_gate_blocks_faults_and_lets_what_moved_far_pass_with_a_warning():
     built_in = default_gate(TASK, has_base=True)
-    moved = [WHOLE, number("scale.collapse", 1), number("drift.unrelated", 0), number("drift.outlier", 3)]  # fmt: skip
+    told = {"scale.collapse": 1, "drift.unrelated": 0, "drift.outlier": 3}
+    moved = [WHOLE, *HELD, *(number(name, found) for name, found in told.items())]
     assert evaluate([built_in], card(*moved)).status == "pass"
     assert evaluate([built_in], card(NAN, *moved[1:])).status == "fail"
     unseen = number("integrity.nonfinite", 0, scored=9)
     assert evaluate([built_in], card(unseen, *moved[1:])).status == "inconclusive"
+
+
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_what_was_not_held_against_the_base_never_passes_by_the_built_in_gate(left):
+    built_in = default_gate(TASK, has_base=True)
+    others = [held for place, held in enumerate(HELD) if place != left]
+    assert evaluate([built_in], card(WHOLE, *others)).status == "inconclusive"
+    unread = number("changed", 0, scored=9)
+    assert evaluate([built_in], card(WHOLE, *HELD[:2], unread)).status == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("estimate", "told"),
+    [
+        ("weights/drift", "weights/drift was not measured: it takes a base model"),
+        ("weights/alpha.max", "weights/alpha.max was not measured: it takes spectra: true"),
+        (
+            "weights/traps",
+            "weights/traps was not measured: it takes spectra: true and traps: true",
+        ),
+        ("weights/integrity.merge", "it takes a base model and the merged adapter"),
+        ("weights/norm", "weights/norm was not measured"),
+        (
+            "weights/integrity.nonfinit",
+            "named weights/integrity.nonfinit (did you mean weights/integrity.nonfinite?)",
+        ),
+    ],
+)
+def test_a_number_that_was_not_measured_is_told_with_what_it_takes(estimate, told):
+    (outcome,) = evaluate([gate(rule(estimate))], card(WHOLE)).outcomes
+    assert outcome.status == "missing" and outcome.reason.endswith(told)
+
+
+def test_power_is_not_told_of_rules_on_weights_that_are_missing_or_undecided():
+    rules = [rule("weights/drift"), rule("weights/integrity.*"), rule("lm/perplexity.byte")]
+    half = number("integrity.nonfinite", 0, scored=5)
+    (family,) = evaluate([gate(*rules)], card(half)).families
+    assert family.told.startswith("3 blocking") and "power" not in family.told
 
 
 def test_weights_that_could_not_be_read_at_all_never_pass():

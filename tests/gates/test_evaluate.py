@@ -123,7 +123,7 @@ def test_a_rule_that_matches_nothing_is_missing_and_never_passes(on_missing, sta
     assert (found.status, found.outcomes[0].status) == (status, "missing")
     assert found.outcomes[0].estimate == "extract/vald"
     assert found.outcomes[0].reason == (
-        "nothing in this run is named extract/vald; did you mean extract/valid?"
+        "nothing in this run is named extract/vald (did you mean extract/valid?)"
     )
 
 

@@ -10,7 +10,15 @@ from test_terminal import card as sampled_card
 from test_terminal import estimate as sampled_estimate
 from test_terminal import outcome
 
-from evalkit.records.scorecard import Counts, Estimate, Finding, Interval, TaskTally, Unread
+from evalkit.records.scorecard import (
+    Comparison,
+    Counts,
+    Estimate,
+    Finding,
+    Interval,
+    TaskTally,
+    Unread,
+)
 from evalkit.records.verdict import Verdict
 from evalkit.reports.terminal import drawing
 from evalkit.reports.weights import FINDINGS_SHOWN, WeightsView, compact, weights_views
@@ -177,6 +185,33 @@ def test_a_model_without_weights_is_said_to_have_none():
 def test_without_a_base_model_nobody_may_think_that_nothing_moved():
     text = drawn(card(number("norm", 12.0), number("integrity.zero", 0)))
     assert "No base model was at hand, so drift and scale were not measured" in text
+
+
+def test_where_the_baseline_is_an_earlier_run_it_is_said_why_that_is_no_base():
+    text = drawn(card(number("norm", 12.0), baseline_run="1" * 64))
+    assert "an earlier run, whose weights are not opened" in text and "name `base:`" in text
+
+
+def test_the_first_row_counts_what_the_rows_below_it_have_together():
+    ratio = [
+        number("stable_rank_ratio", 0.5, slice_, planned=planned)
+        for slice_, planned in ((None, 28), ("module=query", 20), ("module=up", 8))
+    ]
+    held = card(number("norm", 12.0, planned=38), *ratio)
+    assert [row.tensors for row in WeightsView(held, TASK).modules(())] == [28, 20, 8]
+    assert "Tensors by module, 28 of 38: the others" in drawn(held)
+    assert "Tensors by module, " not in drawn(card(number("norm", 12.0, planned=38)))
+
+
+def test_a_difference_says_which_summary_it_is_of():
+    pair = [
+        number("stable_rank_ratio", v, model=m) for m, v in (("candidate", 0.5), ("baseline", 0.6))
+    ]
+    difference = Comparison(
+        task=TASK, metric="stable_rank_ratio", slice=None, status="compared", candidate=0.5,
+        baseline=0.6, difference=-0.1, pairs=10, better="lower",
+    )  # fmt: skip
+    assert "max −0.1" in drawn(card(number("norm", 12.0), *pair, comparisons=(difference,)))
 
 
 def test_weights_do_not_crowd_the_table_of_what_was_sampled():

@@ -34,8 +34,8 @@ def decomposition(request):
 
 @pytest.fixture
 def narrow_bands(monkeypatch):
-    """Matrices of 33 columns and more are wide: by way of a band, in float32 where that is allowed."""
-    monkeypatch.setattr(module, "WIDE", {"float32": 33, "float64": 33})
+    """Matrices of 33 columns and more go by way of a band, in float32 where that is allowed."""
+    monkeypatch.setattr(module, "WIDE", 33)
 
 
 def noise(shape, seed=0):
@@ -176,7 +176,7 @@ def test_wide_matrices_by_way_of_a_band_have_the_same_eigenvalues(precision, sha
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_how_many_threads_there_are_changes_no_bit(precision, monkeypatch):
-    monkeypatch.setattr(module, "WIDE", {"float32": 200, "float64": 200})
+    monkeypatch.setattr(module, "WIDE", 200)
     matrices = [noise((80, 120), seed) for seed in range(5)] + [noise((500, 300))]
     alone, *others = (
         NumpyDecomposition(precision, threads=threads).eigenvalues_of_many(matrices)
@@ -186,7 +186,7 @@ def test_how_many_threads_there_are_changes_no_bit(precision, monkeypatch):
         assert all((a == b).all() for a, b in zip(alone, other, strict=True))
 
 
-def test_below_1024_columns_float32_is_not_used():
+def test_below_2048_columns_float32_is_not_used():
     W_RC = noise((300, 200))
     short, long = (NumpyDecomposition(name).eigenvalues(W_RC) for name in ("float32", "float64"))
     assert (short == long).all()
@@ -205,7 +205,8 @@ def heavy_tailed(size, seed=0):
     return W_RC.astype(np.float32)
 
 
-def test_at_1100_columns_alpha_in_float32_is_that_of_float64_to_1e_5():
+def test_alpha_in_float32_is_that_of_float64_to_1e_5(monkeypatch):
+    monkeypatch.setattr(module, "WIDE", 1000)
     W_RC = heavy_tailed(1100)
     short, long = (NumpyDecomposition(name) for name in ("float32", "float64"))
     assert short.resolution(1100) != long.resolution(1100)

@@ -22,6 +22,7 @@ from evalkit.loaders.gates import load_gate
 from evalkit.loaders.weights import adapted, open_adapter, open_weights
 from evalkit.records.scorecard import Circumstances, Provenance, Scorecard
 from evalkit.records.suite import SpectralTask
+from evalkit.records.verdict import Verdict
 from evalkit.spectral.catalogue import CHECKS
 from evalkit.spectral.spectrum import NumpyDecomposition
 from evalkit.spectral.weigh import Weighed, weigh
@@ -143,9 +144,14 @@ def merged(models: Path, lora: Path, folder: Path, times: float = 1.0) -> Path:
 
 
 def weighed(
-    folder: Path, base: Path, adapter: Path | None = None, *, spectra: bool = False, **options: Any
+    folder: Path,
+    base: Path | None,
+    adapter: Path | None = None,
+    *,
+    spectra: bool = False,
+    **options: Any,
 ) -> Weighed:
-    against = open_weights(base)
+    against = None if base is None else open_weights(base)
     updates = None if adapter is None else open_adapter(adapter)
     return weigh(
         SpectralTask(kind="spectral", name="weights", spectra=spectra, draws=20, **options),
@@ -157,8 +163,8 @@ def weighed(
         seed=0,
         decomposition=NumpyDecomposition(),
         progress=Told(),
-        base_digest="base",
-        merged=None if updates is None else adapted(against, updates),
+        base_digest="" if base is None else "base",
+        merged=None if against is None or updates is None else adapted(against, updates),
     )
 
 
@@ -181,8 +187,8 @@ def value(found: Weighed, name: str) -> float:
     return number
 
 
-def failing(found: Weighed, gate: Path) -> set[str]:
-    """Rules of a shipped gate that fail, whatever their severity."""
+def verdict(found: Weighed, gate: Path) -> Verdict:
+    """What a shipped gate says."""
     card = Scorecard(
         provenance=Provenance(
             suite="weights", suite_version=1, suite_digest="", models={}, datasets={}, seed=0, versions={}
@@ -194,8 +200,18 @@ def failing(found: Weighed, gate: Path) -> set[str]:
             started="", finished="", command=(), git_commit=None, hardware={}, host={}, asked=0, reused=0, seconds=0
         ),
     ).sealed()  # fmt: skip
-    verdict = evaluate([load_gate(gate)], card)
-    return {outcome.rule for outcome in verdict.outcomes if outcome.status == "fail"}
+    return evaluate([load_gate(gate)], card)
+
+
+def failing(found: Weighed, gate: Path) -> set[str]:
+    """Rules of a shipped gate that fail, whatever their severity."""
+    return {o.rule for o in verdict(found, gate).outcomes if o.status == "fail"}
+
+
+def passes(found: Weighed, gate: Path) -> bool:
+    """Whether every rule of a shipped gate passes: none fails, is undecided or lacks its number."""
+    told = verdict(found, gate)
+    return told.status == "pass" and {outcome.status for outcome in told.outcomes} == {"pass"}
 
 
 def broken(healthy: Path, folder: Path, fault: Callable[[Tensors], Tensors]) -> Path:
@@ -222,7 +238,7 @@ def test_a_light_fine_tune_passes_the_shipped_gate(
     root: Path, models: Path, trained: Callable[[float], Path]
 ) -> None:
     found = weighed(trained(1e-4), models / "baseline")
-    assert failing(found, root / "gates" / "weights-full.yaml") == set()
+    assert passes(found, root / "gates" / "weights-full.yaml")
 
 
 def test_a_copy_stored_twice_that_is_equal_is_no_broken_tie(
@@ -310,6 +326,10 @@ FAULTS: dict[str, tuple[Callable[[Tensors], Tensors], dict[str, Any]]] = {
         lambda t: {name: tensor for name, tensor in t.items() if name != V0},
         {"integrity.missing": {V0}},
     ),
+    "a tensor of no numbers": (
+        lambda t: t | {V0: t[V0][:0]},
+        {"integrity.unreadable": {V0}},
+    ),
     "a tensor of something else": (
         lambda t: t | {"model.layers.0.extra.weight": t[V0]},
         {"integrity.extra": {"model.layers.0.extra.weight"}},
@@ -330,17 +350,21 @@ FAULTS: dict[str, tuple[Callable[[Tensors], Tensors], dict[str, Any]]] = {
 def test_a_fault_in_tensors_fires_its_checks_and_no_others(
     fault: str, healthy: Path, models: Path, tmp_path: Path
 ) -> None:
-    change, expected = FAULTS[fault]
-    found = weighed(broken(healthy, tmp_path / "model", change), models / "baseline")
+    found = weighed(broken(healthy, tmp_path / "model", FAULTS[fault][0]), models / "baseline")
+    assert fired(found) == wanted(fault, healthy)
+
+
+def wanted(fault: str, healthy: Path) -> dict[str, set[str | None]]:
+    """Check → the tensors that it must fire on."""
     tensors = safetensors.load_file(healthy / "model.safetensors")
-    wanted = {
+    return {
         check: set(named(tensors)) if callable(named) else named
-        for check, named in expected.items()
+        for check, named in FAULTS[fault][1].items()
     }
-    assert fired(found) == wanted
 
 
-FAST = ("zeroed", "NaN in one tensor", "rows added to the embedding")
+FAST = ("zeroed", "NaN in one tensor", "rows added to the embedding", "a tensor of no numbers")
+PROMISES = ("integrity.frozen", "integrity.untrained")
 
 
 @pytest.mark.parametrize(
@@ -360,7 +384,11 @@ def test_no_fault_is_a_crash_with_everything_asked_for(
         frozen=["*"],
         trained=["*"],
     )
-    assert fired(found)
+    told = fired(found)
+    # Every tensor breaks a promise here: "*" is frozen and trained, and only a lost one is silent.
+    assert "integrity.frozen" in told
+    told = {check: on for check, on in told.items() if check not in PROMISES}
+    assert told == wanted(fault, models / "candidate")
 
 
 # --- faults in files -------------------------------------------------------------------------------
@@ -414,6 +442,49 @@ def test_a_damaged_shard_is_unreadable_and_the_rest_is_weighed(
             assert estimate.counts.failed > 0, "what is lost counts against every number"
 
 
+@pytest.mark.parametrize("against", [True, False], ids=["with a base", "alone"])
+def test_a_checkpoint_without_weights_is_no_sound_one(
+    against: bool, models: Path, root: Path, tmp_path: Path
+) -> None:
+    empty = broken(models / "candidate", tmp_path / "model", lambda _: {})
+    found = weighed(empty, models / "baseline" if against else None)
+    assert None in fired(found)["integrity.unreadable"]
+    assert "whole" in failing(found, root / "gates" / "weights-full.yaml")
+
+
+@pytest.mark.parametrize("damage", [cut, emptied, Path.unlink], ids=["cut off", "empty", "missing"])
+def test_what_a_damaged_base_has_lost_counts_against_what_is_held_against_it(
+    damage: Callable[[Path], None], models: Path, root: Path, tmp_path: Path
+) -> None:
+    base = in_shards(models / "baseline", tmp_path / "base")
+    damage(base / "model-00002-of-00003.safetensors")
+    left = {tensor.name for tensor in open_weights(base).tensors}
+    folder = broken(
+        models / "candidate",
+        tmp_path / "model",
+        lambda t: {name: tensor for name, tensor in t.items() if name in left},
+    )
+    found = weighed(folder, base)
+    assert "integrity.missing" not in fired(found), "nothing says what is gone"
+    for check in ("missing", "extra", "shape", "dtype"):
+        (told,) = (e for e in found.estimates if e.name == f"weights/integrity.{check}")
+        assert told.counts.failed > 0, check
+    assert verdict(found, root / "gates" / "weights-full.yaml").status != "pass"
+
+
+def test_a_damaged_adapter_is_told_tensor_by_tensor(
+    models: Path, lora: Path, root: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(lora, tmp_path / "adapter")
+    cut(tmp_path / "adapter" / "adapter_model.safetensors")
+    lost = {fault.tensor for fault in open_adapter(tmp_path / "adapter").whole.faults}
+    assert len(lost) > 20
+    folder = merged(models, lora, tmp_path / "model")
+    found = weighed(folder, models / "baseline", tmp_path / "adapter")
+    assert lost <= fired(found)["integrity.adapter"]
+    assert "adapter-trained" in failing(found, root / "gates" / "weights-lora.yaml")
+
+
 # --- faults of training ------------------------------------------------------------------------------
 
 
@@ -453,7 +524,7 @@ def test_a_merged_adapter_is_base_plus_adapter(
     assert fired(found) == {}
     assert value(found, "update_rank") == 8 and 4 < value(found, "update_effective_rank") <= 8
     assert value(found, "update_norm") == pytest.approx(value(found, "drift.max"), rel=0.05)
-    assert failing(found, root / "gates" / "weights-lora.yaml") == set()
+    assert passes(found, root / "gates" / "weights-lora.yaml")
 
 
 @pytest.mark.parametrize(

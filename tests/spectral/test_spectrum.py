@@ -13,6 +13,7 @@ from minilm import minilm_matrices
 
 from evalkit.spectral.catalogue import MEASURES
 from evalkit.spectral.decomposition import NumpyDecomposition
+from evalkit.spectral.low_rank import effective_rank, update_singular_values
 from evalkit.spectral.spectrum import correlation_traps, median_of_noise, spectral_measures
 
 FLOAT64 = NumpyDecomposition("float64")
@@ -143,11 +144,27 @@ def test_equal_eigenvalues_have_full_ranks_and_entropy_1():
     assert found["matrix_rank"] == 25
 
 
-def test_effective_rank_and_entropy_are_those_of_the_shares():
+def test_entropy_is_of_the_eigenvalues_shares_and_effective_rank_of_the_singular_values():
     # Shares 1/2, 1/4, 1/8, 1/8: an entropy of 1.75 bits, of 2 at most.
-    found = measured([1.0, 1.0, 2.0, 4.0])
-    assert found["effective_rank"].value == pytest.approx(2**1.75)
-    assert found["entropy"].value == pytest.approx(1.75 / 2)
+    assert value("entropy", [1.0, 1.0, 2.0, 4.0]) == pytest.approx(1.75 / 2)
+    assert value("effective_rank", [1.0, 1.0, 4.0, 16.0]) == pytest.approx(2**1.75)
+
+
+@pytest.mark.parametrize("compatible", [False, True])
+def test_the_effective_rank_of_a_matrix_is_that_of_the_same_matrix_as_an_update(compatible):
+    rng = np.random.default_rng(4)
+    A_rC, B_Rr = noise(rng, 6, 30), noise(rng, 20, 6)
+    lambda_M = FLOAT64.eigenvalues(B_Rr @ A_rC)
+    of_update = effective_rank(update_singular_values(A_rC, B_Rr, 1.0)).value
+    found = value("effective_rank", lambda_M, (20, 30), compatible=compatible)
+    assert found == pytest.approx(of_update, rel=1e-4)
+
+
+def test_what_the_arithmetic_tells_not_from_0_adds_nothing_to_the_effective_rank():
+    lambda_M = np.array([0.0] * 98 + [1.0, 1.0])
+    rounded_M = np.maximum(lambda_M, 1e-7)
+    assert value("effective_rank", rounded_M, resolution=1e-6) == pytest.approx(2)
+    assert value("effective_rank", rounded_M) > 2.1
 
 
 def test_a_lost_rank_lowers_entropy_unlike_in_weightwatcher():
@@ -268,6 +285,22 @@ def test_noise_has_a_trap_in_one_of_a_thousand_matrices():
     rng = np.random.default_rng(0)
     found = sum(traps(noise(rng, 24, 40), seed) > 0 for seed in range(2000))
     assert found <= 8  # of a Poisson law of mean 2, 9 or more have a chance of 2 in 10,000
+
+
+@pytest.mark.parametrize("mean", [0.3, -5.0])
+def test_noise_with_a_mean_has_no_trap(mean):
+    W_RC = noise(np.random.default_rng(5), 200, 300) + np.float32(mean)
+    assert traps(W_RC) == 0
+    W_RC[3, 4] = 60
+    assert traps(W_RC) == 1
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_what_is_not_finite_has_no_traps_to_count(wrong):
+    W_RC = noise(np.random.default_rng(6), 8, 8)
+    W_RC[1, 2] = wrong
+    with pytest.raises(ValueError, match="NaN"):
+        traps(W_RC)
 
 
 def test_entries_out_of_all_proportion_are_traps_wherever_they_lie():

@@ -374,3 +374,70 @@ def test_norms_are_summed_up_over_the_same_tensors_with_and_without_spectra() ->
     plain = by_name(weighed(MemorySource(TUNED)))
     more = by_name(weighed(MemorySource(TUNED), spectra=True, draws=0))
     assert {name: more[name].value for name in plain} == {n: e.value for n, e in plain.items()}
+
+
+def test_a_weight_that_is_skipped_is_a_finding_and_a_buffer_is_not() -> None:
+    skipped = {"x.weight": "it holds no numbers", "y": "no weight: a buffer"}
+    found = weighed(MemorySource(TUNED, skipped=skipped), MemorySource(BASE))
+    assert [(f.check, f.tensor) for f in found.findings] == [("integrity.unreadable", "x.weight")]
+
+
+@pytest.mark.parametrize(
+    ("config", "holes"),
+    [
+        ({"num_hidden_layers": 4}, 1),
+        ({"num_hidden_layers": 6}, 3),
+        ({"text_config": {"num_hidden_layers": 5}, "num_hidden_layers": 2}, 2),
+        ({"num_hidden_layers": 10**9}, 1),
+        ({"num_hidden_layers": 2}, 0),
+        ({"num_hidden_layers": 6, "is_encoder_decoder": True}, 0),
+        ({"num_hidden_layers": 6, "num_hidden_groups": 1}, 0),
+        ({"num_hidden_layers": {"language": 6}}, 0),
+        ({}, 0),
+    ],
+)
+def test_blocks_that_the_configuration_counts_and_that_are_not_there(
+    config: dict[str, Any], holes: int
+) -> None:
+    here = {name: w for name, w in TUNED.items() if "layers.2." not in name}
+    found = by_name(weighed(MemorySource(here, config=config)))
+    assert found["integrity.unreadable"].value == holes
+    table = by_name(weighed(MemorySource({TABLE: TUNED[TABLE]}, config=config)))
+    assert table["integrity.unreadable"].value == 0, "no blocks at all: another kind of model"
+
+
+def test_what_the_base_has_lost_keeps_the_checks_against_it_from_passing() -> None:
+    fault = StructureFault("integrity.unreadable", None, "model-2.safetensors is missing")
+    held = by_name(weighed(MemorySource(TUNED), MemorySource(BASE, faults=[fault])))
+    for check in ("missing", "extra", "shape", "dtype"):
+        assert held[f"integrity.{check}"].counts.failed == 1, check
+    whole = by_name(weighed(MemorySource(TUNED), MemorySource(BASE)))
+    assert whole["integrity.missing"].counts.failed == 0
+
+
+def test_checks_of_spectra_and_noise_count_matrices_without_a_number() -> None:
+    weights = {**TUNED, Q0: np.full_like(TUNED[Q0], np.nan)}
+    held = by_name(weighed(MemorySource(weights), MemorySource(BASE), spectra=True, draws=0))
+    whole = by_name(weighed(MemorySource(TUNED), MemorySource(BASE), spectra=True, draws=0))
+    for check in ("shape.over_trained", "shape.under_trained", "shape.noise", "drift.spectrum"):
+        assert held[check].counts.failed == 1 and whole[check].counts.failed == 0, check
+
+
+def test_intruders_are_not_looked_for_where_the_base_holds_nan() -> None:
+    base = {**BASE, Q0: np.full_like(BASE[Q0], np.nan)}
+    held = by_name(weighed(MemorySource(TUNED), MemorySource(base), spectra=True, draws=0))
+    assert held["drift.spectrum"].counts.failed == 1
+    assert held["shape.over_trained"].counts.failed == 0
+
+
+def test_a_bias_that_is_0_in_the_base_is_part_of_the_pooled_distance() -> None:
+    bias = "model.layers.0.self_attn.q_proj.bias"
+    zero, moved = {bias: np.zeros(64, np.float32)}, {bias: np.full(64, 0.01, np.float32)}
+    held = by_name(weighed(MemorySource(TUNED | moved), MemorySource(BASE | zero)))
+    delta = sum(float(((TUNED[n] - BASE[n]).astype(np.float64) ** 2).sum()) for n in BASE) + 0.0064
+    base = sum(float((w.astype(np.float64) ** 2).sum()) for w in BASE.values())
+    assert held["drift"].value == pytest.approx(np.sqrt(delta / base), rel=1e-5)
+    for measure in ("drift", "cosine", "changed"):
+        assert held[measure].counts.unscored == 0 and not held[measure].warnings, measure
+    assert held["drift.max"].counts.unscored == 1
+    assert held[f"drift@tensor={bias}"].value is None

@@ -231,8 +231,7 @@ def test_a_baseline_may_be_the_base_itself() -> None:
     result = weighed(MemorySource(BASE), MemorySource(BASE), role="baseline", trained=["*"])
     assert result.findings == ()
     assert (
-        number(result, "drift.unchanged") is None
-        and number(result, "integrity.untrained") is None
+        number(result, "drift.unchanged") is None and number(result, "integrity.untrained") is None
     )
 
 
@@ -246,6 +245,22 @@ def test_frozen_tensors_must_be_the_bases_and_trained_ones_must_not() -> None:
     )
     assert [tensor for tensor, _ in found(result, "integrity.frozen")] == [Q0]
     assert [tensor for tensor, _ in found(result, "integrity.untrained")] == [V1]
+
+
+def test_tensors_beside_those_of_the_base_do_not_hide_that_nothing_was_trained() -> None:
+    more = {"score.weight": np.ones((3, 64), np.float32)}
+    result = weighed(MemorySource(BASE | more), MemorySource(BASE))
+    ((_, message),) = found(result, "drift.unchanged")
+    assert "of tensors that the base has" in message
+
+
+def test_a_pattern_of_tensors_that_the_base_lacks_cannot_be_compared() -> None:
+    source = MemorySource(TUNED | {"score.weight": np.ones((3, 64), np.float32)})
+    result = weighed(source, MemorySource(BASE), trained=["score*"])
+    assert found(result, "integrity.untrained") == [
+        ("score.weight", "must have been trained, and could not be compared")
+    ]
+    assert not found(weighed(source, MemorySource(BASE), trained=["*"]), "integrity.untrained")
 
 
 def test_a_pattern_that_matches_nothing_is_a_finding() -> None:
@@ -278,6 +293,19 @@ def test_a_bias_may_turn_and_grow() -> None:
     base = MemorySource(BASE | {name: np.full(64, 1e-3, np.float32)})
     result = weighed(MemorySource(TUNED | {name: np.full(64, -2e-3, np.float32)}), base)
     assert found(result, "drift.unrelated") == found(result, "scale.collapse") == []
+
+
+@pytest.mark.parametrize(("size", "findings"), [(0.01, 0), (0.9, 0), (1e6, 1)])
+@pytest.mark.parametrize("name", ["model.layers.0.mlp.up_proj.bias", "model.layers.0.mlp.gate"])
+def test_zeros_of_the_base_may_grow_and_not_beyond_every_other_tensor(
+    name: str, size: float, findings: int
+) -> None:
+    base = MemorySource(BASE | {name: np.zeros(64, np.float32)})
+    result = weighed(MemorySource(TUNED | {name: np.full(64, size, np.float32)}), base)
+    assert [tensor for tensor, _ in found(result, "drift.outlier")] == [name] * findings
+    of_scale = findings if name.endswith("gate") else 0  # biases have none
+    assert [tensor for tensor, _ in found(result, "scale.collapse")] == [name] * of_scale
+    assert all(f.value is None for f in result.findings if f.tensor == name)
 
 
 def test_a_tensor_turned_by_more_than_45_degrees_does_not_resemble_the_bases() -> None:
@@ -352,6 +380,19 @@ def test_updates_that_say_nothing_or_of_nothing_are_findings() -> None:
 def test_an_adapter_of_nothing_is_a_finding() -> None:
     result = weighed(MemorySource(BASE), None, MemoryAdapter({}))
     assert "updates nothing" in found(result, "integrity.adapter")[0][1]
+
+
+def test_faults_of_the_adapters_files_are_told_once() -> None:
+    fault = StructureFault("integrity.unreadable", "score.weight", "score.weight is cut off")
+    adapter = MemoryAdapter({Q0: low_rank()}, whole=MemorySource({}, faults=[fault]))
+    merged = MemorySource(merged_by(adapter))
+    result = weighed(merged, MemorySource(BASE), adapter, merged)
+    assert [(f.check, f.tensor, f.message) for f in result.findings] == [
+        ("integrity.adapter", "score.weight", "the adapter: score.weight is cut off")
+    ]
+    on_base = MemorySource(merged_by(adapter), faults=[fault])  # as base + adapter hands it on
+    result = weighed(on_base, MemorySource(BASE), adapter)
+    assert [f.check for f in result.findings] == ["integrity.unreadable"]
 
 
 @pytest.mark.parametrize("times", [0.0, 8.0, -1.0, 0.9])
@@ -429,3 +470,11 @@ def test_nan_is_beyond_whatever_rounding_explains() -> None:
     held = np.array([[1.0, np.nan]], np.float32)
     check.add(0, held, np.ones((1, 2), np.float32), np.ones((1, 2), np.float32))
     assert check.beyond == 1
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf])
+def test_infinity_is_beyond_whatever_rounding_explains(bad: float) -> None:
+    check = MergeCheck("F32", None, 1.0)
+    held = np.array([[1.0, bad]], np.float32)
+    check.add(0, held, np.ones((1, 2), np.float32), np.ones((1, 2), np.float32))
+    assert check.beyond == 1 and check.worst == 0

@@ -151,6 +151,38 @@ def test_what_was_not_read_counts_where_tensors_of_its_form_have_numbers() -> No
     assert held["max_abs"].warnings == ("1 without a number: it is cut off",)
 
 
+def test_the_only_tensor_of_its_form_counts_where_it_was_not_read() -> None:
+    gain = Measurement(Pair(described("model.norm.weight", (64,))), unread="it is cut off")
+    held = estimates(measurement(0, max_abs=Fitted(2.0), alpha=fit(3, 2, 4)), gain)
+    assert held["max_abs"].counts.failed == 1 and held["alpha"].counts.failed == 0
+
+
+def test_where_nothing_was_read_every_measure_says_so() -> None:
+    held = estimates(dataclasses.replace(measurement(0), unread="it is cut off"))
+    for name in ("max_abs", "alpha", "drift", "flow_slope"):
+        assert held[name].value is None and held[name].counts.failed == 1, name
+    assert "traps" not in held, "which the suite did not ask for"
+
+
+def expert(number: int, **measured: Fitted) -> Measurement:
+    name = f"model.layers.0.mlp.experts.{number}.up_proj.weight"
+    return Measurement(Pair(described(name, (64, 64))), measured=measured)
+
+
+def test_the_worst_expert_is_the_farthest_from_0_where_either_side_is_bad() -> None:
+    held = estimates(*(expert(i, norm_change=Fitted(x)) for i, x in enumerate((0.1, -3.0, 0.2))))
+    (worst,) = (e for name, e in held.items() if name.startswith("norm_change@tensor="))
+    assert worst.value == -3.0
+
+
+def test_the_interval_of_the_worst_expert_spans_the_experts() -> None:
+    ends = ((3.0, 1.0, 3.5), (3.2, 3.1, 3.3), (2.0, 1.5, 9.0))
+    held = estimates(*(expert(i, alpha=fit(*each)) for i, each in enumerate(ends)))
+    (worst,) = (e for name, e in held.items() if name.startswith("alpha@tensor="))
+    assert worst.value == 3.2 and worst.interval is not None
+    assert (worst.interval.low, worst.interval.high) == (1.0, 9.0)
+
+
 def test_lost_files_count_over_the_whole_model_alone() -> None:
     held = estimates(measurement(0, hill=Fitted(2.0)), terms=dataclasses.replace(TERMS, lost=3))
     assert held["hill"].counts.failed == 3 and held["hill@depth=0"].counts.failed == 0

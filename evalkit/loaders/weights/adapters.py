@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from evalkit.errors import RunError, UsageError
-from evalkit.loaders.weights.merged import adapted
 from evalkit.loaders.weights.adapter_config import CONFIG, AdapterConfig, read_adapter_config
 from evalkit.loaders.weights.fitted import fitted
 from evalkit.loaders.weights.headers import Header, read_file, read_float32
 from evalkit.loaders.weights.layout import Piece, plain_pieces
+from evalkit.loaders.weights.merged import adapted
 from evalkit.loaders.weights.names import canonical_name
 from evalkit.loaders.weights.quantised import times
 from evalkit.loaders.weights.whole import WholeTensors

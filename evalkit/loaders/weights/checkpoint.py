@@ -59,6 +59,8 @@ class CheckpointWeights:
         self.tied: Mapping[str, str] = tied_names(self.tensors, self.config)
         if not self.faults and (lacking := head_missing(self.tensors, self.config)):
             self.faults.append(file_fault(None, lacking))
+        if not self.tensors and not self.faults:
+            self.faults.append(file_fault(None, "the files hold no weights"))
 
     def read(self, tensor: Tensor, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
         """Return rows ``start:stop`` of one of ``tensors``; see ``ports.TensorSource.read``."""
@@ -98,9 +100,10 @@ class CheckpointWeights:
 
 
 def _why_no_weight(header: Header) -> str:
-    """Return why a stored tensor is no weight that can be measured; or nothing."""
-    if 0 in header.shape:
-        return f"{NO_WEIGHT}it holds no numbers"
+    """Return why a stored tensor is no weight that can be measured; or nothing.
+
+    Buffers may be empty. A weight that is has been lost: DeepSpeed's ZeRO-3 writes such where nothing gathers them.
+    """
     if header.dtype in UNREAD:
         return f"the number format {header.dtype} is not read"
     if header.dtype[0] not in "FB" or header.dtype == "BOOL":
@@ -110,7 +113,7 @@ def _why_no_weight(header: Header) -> str:
     is_mask = header.name.endswith(("attn.bias", "attention.bias")) and len(header.shape) == 4
     if is_mask or header.name.endswith(".masked_bias"):
         return f"{NO_WEIGHT}a causal mask, computed from the configuration"
-    return ""
+    return "it holds no numbers" if 0 in header.shape else ""
 
 
 def _config(folder: Path, faults: list[StructureFault]) -> Mapping[str, Any]:

@@ -367,6 +367,11 @@ class TestWhatIsRefused:
             ({"r": "8"}, "no whole number above 0 as r"),
             ({"rank_pattern": {"q": 1.5}}, "no whole number above 0 as r"),
             ({"lora_alpha": None}, "no number as lora_alpha"),
+            ({"lora_alpha": 10**400}, "no number as lora_alpha"),
+            ({"alpha_pattern": {"q": -(10**400)}}, "no number as lora_alpha"),
+            ({"use_rslora": "false"}, "neither true nor false as use_rslora"),
+            ({"use_dora": 0}, "neither true nor false as use_dora"),
+            ({"fan_in_fan_out": "true"}, "neither true nor false as fan_in_fan_out"),
             ({"alpha_pattern": {"(": 4}}, "pattern"),
         ],
     )
@@ -374,7 +379,7 @@ class TestWhatIsRefused:
         with pytest.raises(UsageError, match=said):
             open_adapter(written(tmp_path, pair(), **setting))
 
-    @pytest.mark.parametrize("content", ["{", "[]"])
+    @pytest.mark.parametrize("content", ["{", "[]", "[" * 100_000], ids=["cut", "list", "deep"])
     def test_a_configuration_that_is_none(self, tmp_path, content):
         written(tmp_path, pair())
         (tmp_path / "adapter_config.json").write_text(content)

@@ -85,6 +85,9 @@ def test_without_a_tokenizer_there_is_none(tmp_path):
         {"vocab__json": []}, {"vocab__json": {"a": "x"}}, {"tokenizer__model": b"\xff\xff"},
         {"tokenizer__model": b""}, {"tokenizer__model": b"\x0a\x09ab"},
         {"vocab__json": {"a": 0}, "added_tokens__json": b"?"},
+        {"vocab__json": {"a": 0, "b": -2}}, {"vocab__json": b'{"a": 1e400}'},
+        {"tokenizer__json": b'{"model": {"vocab": {"a": 0}}, "added_tokens": [{"id": 1e400}]}'},
+        {"tokenizer__json": {"model": {"vocab": {"a": 0}}, "added_tokens": [{"id": -1}]}},
     ],
 )  # fmt: skip
 def test_a_damaged_file_says_its_name(tmp_path, files):

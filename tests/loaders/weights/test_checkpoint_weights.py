@@ -159,7 +159,7 @@ def test_experts_of_4_bits_are_those_that_transformers_converts(tmp_path, hidden
 
 def test_what_is_no_weight_is_skipped_with_its_reason(tmp_path):
     tensors = {
-        "model.norm.weight": filled(4), "empty.weight": filled(0, 4),
+        "model.norm.weight": filled(4), "mlp._extra_state": torch.zeros(0, dtype=torch.uint8),
         "embeddings.position_ids": torch.arange(4)[None], "bn.num_batches_tracked": torch.tensor(3),
         "h.0.attn.bias": torch.ones(1, 1, 4, 4).tril(), "h.0.attn.masked_bias": torch.tensor(-1e4),
         "gpt_neox.layers.0.attention.bias": torch.ones(1, 1, 4, 4, dtype=torch.bool),
@@ -173,10 +173,22 @@ def test_what_is_no_weight_is_skipped_with_its_reason(tmp_path):
     )
     assert {what for what, _, _ in told.values()} == {"no weight"}
     assert {name: why.split(" ")[0] for name, (_, _, why) in told.items()} == {
-        "empty.weight": "it", "embeddings.position_ids": "whole", "bn.num_batches_tracked": "whole",
+        "mlp._extra_state": "whole", "embeddings.position_ids": "whole", "bn.num_batches_tracked": "whole",
         "h.0.attn.bias": "a", "h.0.attn.masked_bias": "a", "gpt_neox.layers.0.attention.bias": "whole",
         "model.rotary_emb.inv_freq": "frequencies",
     }  # fmt: skip
+
+
+def test_a_weight_of_no_numbers_was_lost(tmp_path):
+    source = checkpoint(tmp_path / "m", {"model.norm.weight": filled(4), "up.weight": filled(0, 4)})
+    assert source.skipped == {"up.weight": "it holds no numbers"}, "no `no weight:` before it"
+
+
+def test_a_checkpoint_without_weights_is_a_fault(tmp_path):
+    for name, tensors in (("empty", {}), ("buffers", {"steps": torch.tensor(3)})):
+        source = checkpoint(tmp_path / name, tensors)
+        (fault,) = source.faults
+        assert fault.check == "integrity.unreadable" and "no weights" in fault.message
 
 
 def test_a_bias_of_attention_is_no_mask(tmp_path):

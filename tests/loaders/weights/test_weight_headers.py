@@ -274,7 +274,10 @@ def test_a_shard_that_cannot_be_read_at_all_says_how_much_is_lost(tmp_path):
         ("{", "model.safetensors.index.json is damaged or no index"),
         ("[]", "model.safetensors.index.json is damaged or no index"),
         ('{"weight_map": 3}', "model.safetensors.index.json is damaged or no index"),
+        ("[" * 100_000, "model.safetensors.index.json is damaged or no index"),
+        ({"a": S1, "b": S2, "c": "x" * 300}, f"{'x' * 300} is missing, with 1 tensors"),
     ],
+    ids=range(10),
 )  # fmt: skip
 def test_what_index_and_shards_disagree_on_is_a_fault(tmp_path, index, message):
     shards(tmp_path, {S1: ["a"], S2: ["b"]}, index)

@@ -6,15 +6,24 @@ nothing), and the outputs of its feed-forward layers and experts, computed again
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evalkit.loaders.weights import open_weights
-from evalkit.loaders.weights.parts import Rows, experts_turned, fused_parts, scope
+from evalkit.loaders.weights.parts import (
+    Rows,
+    experts_turned,
+    fused_parts,
+    scope,
+    with_known_types,
+)
 
 torch = pytest.importorskip("torch")
+safetensors = pytest.importorskip("safetensors.torch")
 transformers = pytest.importorskip("transformers")
 
 TOKENS = {"vocab_size": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
@@ -318,6 +327,24 @@ def test_heads_of_a_model_of_several_towers_are_those_of_the_tensors_own_tower()
     parts = fused_parts(vision_name, "qkv", (96, 32), scope(config, vision_name))
     assert [part.rows.count for part in parts] == [32, 32, 32]
     assert scope({"text_config": text}, vision_name) == {}
+
+
+def test_an_architecture_that_is_no_text_is_a_fault_and_the_rest_is_read(tmp_path):
+    name = "model.layers.0.self_attn.qkv_proj.weight"
+    safetensors.save_file({name: torch.ones(96, 32)}, tmp_path / "model.safetensors")
+    odd = {"model_type": ["llama"], "text_config": {"model_type": {}, "num_attention_heads": 4}}
+    (tmp_path / "config.json").write_text(json.dumps(odd))
+    source = open_weights(tmp_path)
+    assert [fault.message for fault in source.faults] == [
+        "config.json: model_type is no text",
+        "config.json: text_config.model_type is no text",
+    ]
+    assert [tensor.shape for tensor in source.tensors] == [(32, 32)] * 3
+
+
+@pytest.mark.parametrize("config", [{}, {"model_type": None}, {"text_config": {"a": 1}}])
+def test_a_configuration_without_an_architecture_is_left_alone(config):
+    assert with_known_types(config) == (config, [])
 
 
 # --- architectures whose code comes with their weights ---------------------------------------------------------
