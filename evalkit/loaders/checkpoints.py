@@ -9,17 +9,16 @@ for them a damaged checkpoint is found too, as long as it holds weights at all.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
-from evalkit.errors import RunError, UsageError
+from evalkit.errors import UsageError
 from evalkit.identity import digest
+from evalkit.loaders.files import json_object
 from evalkit.loaders.weights.headers import read_file
 from evalkit.records.exchange import Checkpoint
 from evalkit.registry import nearest
@@ -56,12 +55,8 @@ def find_checkpoint(
     place = _find(name, folder)
     if whole:
         check_whole(place)
-    base_name = _base_of(place)
-    files = _digests(place, digest_file)
-    if base_name is not None:  # an adapter's answers are its base model's as well
-        base = _base_folder(base_name, place)
-        files |= {f"base/{file}": sha256 for file, sha256 in _digests(base, digest_file).items()}
-    return Checkpoint(str(place), files, digest(files))
+    found = _weights_at(place, name, digest_file, None)  # an adapter's answers are its base's too
+    return Checkpoint(str(place), found.files, found.digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +86,12 @@ def find_weights(
     An adapter is put on the base model that it names; where that is not to be found, on ``put_on``. Raises UsageError
     where there is no such folder, where it holds no weights at all, or an adapter whose base is nowhere.
     """
-    place = _find(name, folder)
+    return _weights_at(_find(name, folder), name, digest_file, put_on)
+
+
+def _weights_at(
+    place: Path, name: str, digest_file: DigestFile, put_on: FoundWeights | None
+) -> FoundWeights:
     base_name = _base_of(place)
     files = _digests(place, digest_file)
     if base_name is None:
@@ -207,7 +207,7 @@ def _base_of(place: Path) -> str | None:
     own = [path for path in weights if not path.name.startswith("adapter_")]
     if own or not (place / "adapter_config.json").is_file():
         return None
-    base = _json(place / "adapter_config.json").get("base_model_name_or_path")
+    base = json_object(place / "adapter_config.json").get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         raise UsageError(
             f"{str(place)!r}: adapter_config.json names no base model (base_model_name_or_path)"
@@ -230,7 +230,7 @@ def _weights(place: Path) -> list[Path]:
 def _check_shards(place: Path) -> None:
     """Refuse a folder in which shards are missing."""
     for index in sorted(place.glob("*.safetensors.index.json")):
-        shards = sorted(set(_json(index).get("weight_map", {}).values()))
+        shards = sorted(set(json_object(index).get("weight_map", {}).values()))
         absent = [shard for shard in shards if not (place / str(shard)).is_file()]
         if absent:
             raise UsageError(
@@ -273,17 +273,3 @@ def _check_header(path: Path) -> None:
     _, faults = read_file(path)
     if faults:
         raise UsageError(f"{str(path.parent)!r}: {faults[0].message}")
-
-
-def _json(path: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise RunError(
-            f"{path} cannot be read: {error.strerror}", "check the file and its rights"
-        ) from error
-    except ValueError as error:
-        raise UsageError(f"{str(path)!r} is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"{str(path)!r} holds no JSON object")
-    return content

@@ -21,6 +21,7 @@ from contextlib import closing
 from pathlib import Path
 
 from evalkit.errors import RunError
+from evalkit.loaders.files import unreadable
 
 CHUNK_BYTES = 4 << 20
 """Bytes read at once."""
@@ -68,9 +69,7 @@ class FileDigests:
                     f"{path} changed while it was read", "wait until it is written, then run again"
                 )
         except OSError as error:
-            raise RunError(
-                f"{path} cannot be read: {error.strerror}", "check the file and its rights"
-            ) from error
+            raise unreadable(path, error) from error
         # The clock is that of the machine, the times may be a file server's: a time ahead of ours is recent too.
         if begun - max(stamp[3:]) / 1e9 > RACY_S:
             self._remember(path, stamp, found)

@@ -9,7 +9,6 @@ LoRA, and starts that move the base's weights before training.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -17,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from evalkit.errors import RunError, UsageError
+from evalkit.errors import UsageError
+from evalkit.loaders.files import json_object
 
 CONFIG: Final = "adapter_config.json"
 OTHER_RULES: Final = {
@@ -129,19 +129,9 @@ def _refuse_other_kinds(folder: Path, said: Mapping[str, Any]) -> None:
 
 def _json(folder: Path) -> Mapping[str, Any]:
     path = folder / CONFIG
-    try:
-        said = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise UsageError(f"{str(folder)!r} holds no {CONFIG}: it is no adapter's folder") from error
-    except OSError as error:
-        raise RunError(
-            f"{path} cannot be read: {error.strerror}", "check the file and its rights"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{str(path)!r} is not JSON: {error}") from error
-    if not isinstance(said, dict):
-        raise UsageError(f"{str(path)!r} holds no JSON object")
-    return said
+    if not path.exists():
+        raise UsageError(f"{str(folder)!r} holds no {CONFIG}: it is no adapter's folder")
+    return json_object(path)
 
 
 def _matching(patterns: Mapping[str, float], module: str, default: float) -> float:

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from evalkit.loaders.files import unreadable
 from evalkit.loaders.weights.headers import Header
-from evalkit.loaders.weights.shards import file_fault, unreadable
+from evalkit.loaders.weights.shards import file_fault
 from evalkit.records.weights import NO_WEIGHT, StructureFault
 
 MAGIC: Final = b"GGUF"

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit.errors import RunError
+from evalkit.loaders.files import unreadable
 from evalkit.loaders.weights.formats import BITS, as_float32, convert, numpy_type
-from evalkit.loaders.weights.shards import file_fault, find_files, unreadable
+from evalkit.loaders.weights.shards import file_fault, find_files
 from evalkit.records.weights import StructureFault
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import json
 import re
 from pathlib import Path
 
-from evalkit.errors import RunError
+from evalkit.loaders.files import unreadable
 from evalkit.records.weights import NO_WEIGHT, StructureFault
 
 CHECK = "integrity.unreadable"
@@ -26,11 +26,6 @@ _SHARD = re.compile(r"(?P<stem>.*)-(?P<number>\d+)-of-(?P<count>\d+)\.safetensor
 def file_fault(tensor: str | None, message: str) -> StructureFault:
     """Return what is wrong with a file, or with one tensor in it."""
     return StructureFault(CHECK, tensor, message)
-
-
-def unreadable(path: Path, error: OSError) -> RunError:
-    """Return the error of a file that the system does not open or read."""
-    return RunError(f"{path} cannot be read: {error.strerror}", "check the file and its rights")
 
 
 def find_files(folder: Path) -> tuple[list[Path], dict[str, str], list[StructureFault]]:
