@@ -19,6 +19,10 @@ programs treat every matrix alike.)
 of a matrix and a vector, and so at the rate of memory: N M² − M³/3 numbers of 8 bytes. By way of a band it is M³/192
 of 4 bytes to multiply with, and M³/768 read and written to change.
 
+Below 2,048 columns evalkit works in float64, for numbers that agree with WeightWatcher's to 10⁻¹². For MiniLM that is
+8.6·10⁹ operations at the 45·10⁹ a second of such products on one core, and 39 times 5.2 ms for the eigenvalues of 384
+columns: 0.4 s of processor, 0.2 s on two cores. Files, numbers one by one, fits and estimates take 0.1 s of one core.
+
 What a pass without spectra costs stands in ``weights.py``.
 """
 

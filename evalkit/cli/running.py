@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio  # the top of the command line imports this module, and help is to be fast
 
 
 class NothingKept(KeyboardInterrupt):

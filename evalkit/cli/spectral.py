@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from evalkit.records.exchange import Model, Role
     from evalkit.records.suite import GateSpec, SpectralTask, SuiteSpec
     from evalkit.records.weights import TensorRow
+    from evalkit.spectral.spectrum import Decomposition
     from evalkit.store.runs import RunFolder
 
 NAME: Final = "weights"
@@ -75,8 +76,8 @@ NAME: Final = "weights"
     "--export",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Write what to train by importance: a list of layers (.json), or a mask of every matrix (.npz). "
-    "Takes --importance.",
+    help="Write what to train by importance: a list of layers (.json), or a mask of every matrix (.npz, laid out as "
+    "its parameter; FILE.json beside it says what has none). Takes --importance.",
 )
 @option(
     "--share",
@@ -130,10 +131,13 @@ def _refuse_idle(flags: Mapping[str, Any]) -> None:
         raise click.UsageError(
             "--compatible computes as WeightWatcher does, on the processor: leave out --device"
         )
-    if flags["export"] is not None and flags["export"].suffix not in (".json", ".npz"):
-        raise click.UsageError(
-            f"--export {flags['export']}: name a .json (a list of layers) or an .npz (masks)"
-        )
+    if flags["export"] is not None:
+        from evalkit.cli.export import ENDINGS, LIST, MASKS
+
+        if flags["export"].suffix not in ENDINGS:
+            raise click.UsageError(
+                f"--export {flags['export']}: name a {LIST} (a list of layers) or an {MASKS} (masks)"
+            )
 
 
 class _Spectral:
@@ -142,6 +146,7 @@ class _Spectral:
     def __init__(self, model: str, out: Path, flags: Mapping[str, Any], display: Any) -> None:  # noqa: ANN401
         self.model, self.out, self.flags, self.display = model, out, flags, display
         self.plots: list[str] | None = None
+        self.exported = ""
 
     def go(self) -> int:
         """Read, decide, write; return the exit code."""
@@ -254,32 +259,35 @@ class _Spectral:
 
     def _refuse(self, suite: SuiteSpec, gates: Sequence[GateSpec]) -> None:
         """Refuse, before anything is read, what could only fail afterwards."""
-        from evalkit.cli.weights import decomposition_for
         from evalkit.errors import UsageError
         from evalkit.loaders.gate_fit import check_gates_against_suite
 
         if problems := check_gates_against_suite(suite, gates):
             raise UsageError(problems)
-        decomposition_for(self.task, self.flags["device"])
+        self._decomposition()  # a device that cannot be used is refused here
         check_writable(self.flags["json_file"], "--json")
         check_writable(self.flags["export"], "--export")
+
+    def _decomposition(self) -> Decomposition:
+        """Return what computes the eigenvalues."""
+        from evalkit.cli.weights import decomposition_for
+
+        return decomposition_for(self.task, self.flags["device"])
 
     def _rows(self, role: Role) -> list[TensorRow]:
         return [row for held, _, row in self.weighed.tensors if held == role]
 
     def _write_plots(self, folder: RunFolder) -> None:
         from evalkit.cli.plots import write_plots
-        from evalkit.cli.weights import OpenedWeights, decomposition_for
+        from evalkit.cli.weights import OpenedWeights
 
         opened = OpenedWeights(self.found["candidate"], split=not self.task.compatible)
-        decomposition = decomposition_for(self.task, self.flags["device"])
         rows, base = self._rows("candidate"), self._rows("baseline")
-        self.plots = write_plots(folder, rows, base, opened, self.task, decomposition)
+        self.plots = write_plots(folder, rows, base, opened, self.task, self._decomposition())
 
     def _write_beside(self) -> None:
         """Write what was asked for elsewhere than in the run's folder: export and JSON."""
         from evalkit.cli.export import LIST, export_layers, export_masks
-        from evalkit.cli.weights import decomposition_for
         from evalkit.store.durable import write_bytes
 
         rows = self._rows("candidate")
@@ -287,15 +295,16 @@ class _Spectral:
             file, share = self.flags["export"], self.flags["share"] or 0.1
             if file.suffix == LIST:
                 export_layers(file, rows, share)
+                self.exported = str(file)
             else:
-                decomposition = decomposition_for(self.task, self.flags["device"])
-                export_masks(
+                masks = export_masks(
                     file,
                     self.found["candidate"],
                     share,
-                    decomposition,
+                    self._decomposition(),
                     self.display.task("export", "matrices"),
                 )
+                self.exported = f"{file}: {masks.in_words}"
         if self.flags["json_file"] is not None:
             both = {"verdict": self.verdict, "scorecard": self.scorecard}
             told = {key: record.model_dump(mode="json") for key, record in both.items()}
@@ -306,7 +315,14 @@ class _Spectral:
         from evalkit.cli.terminal import print_run
 
         quiet = self.flags["quiet"]
-        print_run(self.scorecard, self.verdict, self.folder, quiet=quiet, plots=self.plots)
+        print_run(
+            self.scorecard,
+            self.verdict,
+            self.folder,
+            quiet=quiet,
+            plots=self.plots,
+            exported=self.exported,
+        )
 
 
 def _as_model(found: FoundWeights) -> Model:

@@ -14,6 +14,7 @@ from evalkit.errors import RunError
 from evalkit.estimating import ROLES
 from evalkit.loaders.checkpoints import DigestFile, FoundWeights, find_adapter, find_weights
 from evalkit.records.scorecard import (
+    ALL_TENSORS,
     Estimate,
     Finding,
     ModelRecord,
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from evalkit.records.exchange import Role
     from evalkit.spectral.spectrum import Decomposition
 
-ALL_TENSORS: Final = "*"
-"""Stands for the tensors of a model that has none to be read."""
 EXTRA: Final = "pip install 'evalkit-gates[spectral]'"
 _OF_EXTRA: Final = frozenset({"ml_dtypes", "gguf", "vl_convert"})
 _WITHOUT_WEIGHTS: Final[Mapping[str, str]] = {

@@ -13,14 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from evalkit.gates.evaluate import matching, may_match_slice
 from evalkit.records.scorecard import estimate_name
 from evalkit.records.suite import GateSpec, RuleSpec, SpectralTask
-from evalkit.spectral.catalogue import CHECKS, MEASURES
-
-GROUPS: Sequence[str] = ("module", "depth")
-"""The fields by which summaries are given of what the scorecard holds for single tensors."""
-INTEGRITY = "integrity"
-"""Checks of files and numbers begin with it."""
-TENSOR = "tensor"
-"""The field whose value is one tensor's name."""
+from evalkit.spectral.catalogue import CHECKS, DEPTH, INTEGRITY, MEASURES, MODULE, TENSOR
 
 Fields = Mapping[str, Sequence[str]]
 """``task/metric[.measure]`` → the fields that it is sliced by."""
@@ -78,10 +71,9 @@ def _named(task: SpectralTask) -> Iterator[tuple[str, Sequence[str], str]]:
         told = lacking.get(measure.needs, "")
         if measure.name == "traps" and not told and not task.traps:
             told = "traps: true"
-        for place, summary in enumerate(measure.summaries):
-            name = measure.name if place == 0 else f"{measure.name}.{summary}"
-            groups = GROUPS if measure.per_tensor else ()
-            alone = (TENSOR,) if measure.per_tensor and place == 0 else ()
+        for name in measure.names:
+            groups = (MODULE, DEPTH) if measure.per_tensor else ()
+            alone = (TENSOR,) if measure.per_tensor and name == measure.name else ()
             yield estimate_name(task.name, name, None), (*groups, *alone), told
     for check in CHECKS:
         yield estimate_name(task.name, check.name, None), (), lacking.get(check.needs, "")
@@ -107,7 +99,7 @@ def default_gate(task: SpectralTask, *, has_base: bool) -> GateSpec:
         for name, value in (("integrity.missing", 0), ("integrity.shape", 0), ("changed", 1)):
             rules.append(
                 RuleSpec(
-                    id=f"compared-{name.removeprefix('integrity.')}",
+                    id=f"compared-{name.rpartition('.')[2]}",
                     estimate=f"{task.name}/{name}",
                     require="at_most",
                     options={"value": value},

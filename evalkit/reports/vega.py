@@ -1,7 +1,8 @@
 """What Vega-Lite plots of tensors have in common: colours, sizes, axes, and small plots by depth.
 
 Tensors of blocks stand at their depth, one small plot for each kind of module, all on the same scales; those outside
-blocks (tables, heads, poolers) follow by name. Colour repeats what headings and shapes say, so nothing rests on it.
+blocks (tables, heads, poolers) follow by name. The projections of a block have a colour each and all else is grey;
+colour repeats what headings and shapes say, so nothing rests on it.
 
 **Source**: Satyanarayan et al. 2017, IEEE TVCG 23, 341 (Vega-Lite); Okabe & Ito 2008, Color Universal Design: colours
 that remain apart under every common colour blindness.
@@ -22,22 +23,21 @@ Point = dict[str, Any]
 """One datum; of a tensor it has ``tensor``, ``module`` and ``depth``."""
 
 SCHEMA: Final = "https://vega.github.io/schema/vega-lite/v5.json"
-BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, DARK, GREY = (
-    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#333333", "#6B6B6B",
+BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, DARK, GREY, LIGHT = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#333333", "#6B6B6B", "#949494",
 )  # fmt: skip
 COLOURS: Final = {
     "query": BLUE, "key": ORANGE, "value": GREEN, "qkv": BLUE, "output": VERMILION, "gate": SKY,
-    "up": PURPLE, "gate_up": SKY, "down": DARK, "router": ORANGE, "conv": GREEN, "other": GREY,
-    "norm": SKY, "bias": PURPLE, "embedding": BLUE, "position": GREEN, "pooler": ORANGE,
-    "head": VERMILION,
+    "up": PURPLE, "gate_up": SKY, "down": DARK, "router": GREY, "conv": GREY, "other": GREY,
+    "norm": GREY, "bias": GREY, "embedding": GREY, "position": GREY, "pooler": GREY, "head": GREY,
 }  # fmt: skip
 """Module → its colour in every plot, in the order in which a block applies them."""
-WIDTH: Final = 250
+WIDTH: Final = 210
 """Of a small plot."""
 HEIGHT: Final = 150
 """Of a small plot."""
-COLUMNS: Final = 3
-"""Small plots side by side."""
+COLUMNS: Final = 4
+"""Small plots side by side: a block's attention in one row, its feed-forward layers in the next."""
 ROW: Final = 24
 """Height of one tensor in a plot by name."""
 
@@ -53,6 +53,8 @@ CONFIG: Final[Spec] = {
         "gridColor": "#E6E6E6",
         "labelLimit": 420,
     },
+    # A label at the top of an axis that reached beyond it would lift the heading above those beside it.
+    "axisY": {"labelFlush": True},
     "legend": {"labelFontSize": 13, "orient": "top", "symbolSize": 90, "symbolStrokeColor": GREY},
     "title": {"fontSize": 13, "subtitleFontSize": 12, "subtitleColor": "#444444", "anchor": "start",
               "frame": "group"},
@@ -125,7 +127,7 @@ def by_depth(
             {
                 "title": "outside blocks",
                 "data": {"values": outside},
-                "width": 2 * WIDTH,
+                "width": 2.5 * WIDTH,
                 "height": ROW * len(names),
                 "layer": marks(Axes("y", place, value_by_name or value)),
             }

@@ -24,6 +24,7 @@ from evalkit.reports.vega import (
     DARK,
     GREY,
     HEIGHT,
+    LIGHT,
     VERMILION,
     WIDTH,
     Axes,
@@ -81,6 +82,7 @@ def _spectrum(spectrum: Spectrum) -> Spec:
     ]
     x = log_axis("eigenvalue λ of WᵀW", [point["eigenvalue"] for point in points])
     y = log_axis("share of eigenvalues ≥ λ", [1 / max(total, 1), 1.0])
+    y["scale"] = {"type": "log", "domain": [0.5 / max(total, 1), 1.0]}
     encoding = {"x": {"field": "eigenvalue", **x}, "y": {"field": "share", **y}}
     dots = {"type": "point", "filled": True, "size": 18, "color": BLUE}
     layers: list[Spec] = [{"data": {"values": points}, "mark": dots, "encoding": encoding}]
@@ -104,7 +106,7 @@ def _spectrum(spectrum: Spectrum) -> Spec:
     if left:
         heading += f"; {left} of {total} eigenvalues, 0 or not finite, are not drawn"
     title = {"text": spectrum.name, "subtitle": heading}
-    return {"title": title, "width": 1.5 * WIDTH, "height": 1.5 * HEIGHT, "layer": layers}
+    return {"title": title, "width": 2 * WIDTH, "height": 1.5 * HEIGHT, "layer": layers}
 
 
 def alpha_plot(tuned: Sequence[TensorRow], base: Sequence[TensorRow] = ()) -> Spec:
@@ -120,7 +122,7 @@ def alpha_plot(tuned: Sequence[TensorRow], base: Sequence[TensorRow] = ()) -> Sp
     by_model: Spec = {"field": "model", "type": "nominal", "title": None, "legend": None}
     shape = by_model | {"scale": {"domain": [BASE, TUNED], "range": ["circle", "diamond"]}}
     of_base = "datum.model === 'base'"
-    colour = module_colour(points) | {"condition": {"test": of_base, "value": GREY}}
+    colour = module_colour(points) | {"condition": {"test": of_base, "value": LIGHT}}
     filled = module_colour(points) | {"condition": {"test": of_base, "value": "white"}}
 
     def marks(axes: Axes) -> list[Spec]:
@@ -177,11 +179,12 @@ def drift_plot(rows: Sequence[TensorRow]) -> Spec:
         return [{"mark": {"type": "point", "filled": True, "size": 55}, "encoding": encoding}]
 
     told = [
+        "The norm of what training added to a tensor over the norm of the base's.",
         "In a study of a small encoder, healthy fine-tunes moved no matrix by more than 0.034, bad ones by 0.1 on",
         "average, and single faults by 1. Other models and methods have other bands.",
         *_missing(rows, "drift", "tensors"),
     ]
-    value = log_axis("drift ‖W − W₀‖ / ‖W₀‖", [point["shown"] for point in points])
+    value = log_axis("drift: ‖ΔW‖ / ‖W‖", [point["shown"] for point in points])
     return whole_plot("Drift from the base model by tensor", told, by_depth(points, marks, value))
 
 
@@ -231,7 +234,7 @@ def importance_plot(rows: Sequence[TensorRow]) -> Spec:
         inside = [point[field] for point in grouped if point["depth"] is not None]
         return value | {"scale": {"domain": [0, max(inside, default=1.0)], "nice": True}}, value
 
-    share, share_by_name = axis("share of ‖W‖", "importance", ".1%")
+    share, share_by_name = axis("share of ‖W‖", "importance", ".2~%")
     dense, dense_by_name = axis("share per weight", "per weight", "~g")
     charts = [
         *by_depth(points, bars("importance"), share, share_by_name),
@@ -267,14 +270,13 @@ def _total(points: Iterable[Point], field: str) -> float:
 
 
 def _missing(rows: Iterable[TensorRow], measure: str, kind: str) -> list[str]:
-    """Return in words how many tensors have no number, and why; nothing where all have."""
+    """Return in words how many tensors have no number, and why, with an example's reason; nothing where all have."""
     held = [row.measured[measure] for row in rows if measure in row.measured]
-    without = Counter(
-        found.status if found.value is None else "not finite"
-        for found in held
-        if found.value is None or not isfinite(found.value)
-    )
+    without = [found for found in held if found.value is None or not isfinite(found.value)]
     if not without:
         return []
-    why = ", ".join(f"{count} {status}" for status, count in sorted(without.items()))
-    return [f"{without.total()} of {len(held)} {kind} have no {measure}: {why}."]
+    statuses = Counter("not finite" if f.value is not None else f.status for f in without)
+    why = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
+    note = next((found.note for found in without if found.note), "")
+    example = f" ({'for one, ' if len(without) > 1 else ''}{note})" if note else ""
+    return [f"{len(without)} of {len(held)} {kind} have no {measure}: {why}{example}."]

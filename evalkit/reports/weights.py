@@ -13,8 +13,16 @@ from math import floor, log10
 from typing import Final
 
 from evalkit.records.exchange import Role
-from evalkit.records.scorecard import Comparison, Estimate, Finding, Scorecard
-from evalkit.spectral.catalogue import CHECKS, MEASURES, Measured
+from evalkit.records.scorecard import ALL_TENSORS, Comparison, Estimate, Finding, Scorecard
+from evalkit.spectral.catalogue import (
+    CHECKS,
+    INTEGRITY,
+    MEASURES,
+    MODULE,
+    TENSOR,
+    Measured,
+    Summary,
+)
 
 FINDINGS_SHOWN: Final = 5
 """So many findings of one check are told in full."""
@@ -22,12 +30,16 @@ WORST_SHOWN: Final = 5
 """So many tensors are named of those that moved most."""
 REASONS_SHOWN: Final = 5
 """So many reasons are told why tensors were not measured."""
-FAULTS: Final = "integrity."
-"""How the names of checks begin that find faults."""
 AGAINST_BASE: Final = "integrity.missing"
 """A check that is always made where there is a base model, and never without."""
 NAMES_SHOWN: Final = 3
 """So many tensors are named that were not measured for one reason."""
+NOT_MEASURED: Final = (
+    "drift and scale were not measured, and what may be missing was not looked for"
+)
+"""What is not known without a base model."""
+OF_BASE: Final = "the base's: "
+"""How the reason begins why a tensor was measured, and not held against the base's."""
 NONE: Final = "–"
 """Stands where there is no number."""
 TOKENIZERS: Final = frozenset(
@@ -41,8 +53,8 @@ TOKENIZERS: Final = frozenset(
     }
 )
 """Files in which tokens are counted."""
-MODULE: Final = "module="
-TENSOR: Final = "tensor="
+OF_MODULE: Final = f"{MODULE}="
+OF_TENSOR: Final = f"{TENSOR}="
 CHECK_NAMES: Final = frozenset(check.name for check in CHECKS)
 
 SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -154,16 +166,25 @@ class WeightsView:
             counts = held.counts
             of = "" if counts.scored == counts.planned else f"{counts.scored:,} of "
             tensors = f"{of}{counts.planned:,} tensors measured"
-        against = ", held against the base model" if self.has_base else ""
-        return f"{tensors}{against}"
+        return tensors + (f", {self._against_base()}" if self.has_base else "")
+
+    def _against_base(self) -> str:
+        """Return on how many of the tensors that may have a counterpart in the base the two were compared."""
+        ours = self._held["candidate"]
+        held = ours.get(("changed", None)) or ours.get(("drift", None))
+        if held is None or not held.counts.scored:
+            return "none of them could be held against the base model"
+        counts = held.counts
+        if counts.scored < counts.planned:
+            return f"{counts.scored:,} of {counts.planned:,} held against the base model"
+        return "held against the base model"
 
     def why_no_base(self) -> str:
         """Return why nothing was held against a base model, and what to do, where there was none."""
         if self._scorecard.baseline_run:
             why = "The baseline is an earlier run, whose weights are not opened"
-            return f"{why}, so drift and scale were not measured: name `base:` in the suite."
-        why = "No base model was at hand, so drift and scale were not measured"
-        return f"{why}: name one (`--base`, in a suite `base:`)."
+            return f"{why}, so {NOT_MEASURED}: name `base:` in the suite."
+        return f"No base model was at hand, so {NOT_MEASURED}: name one (`--base`, in a suite `base:`)."
 
     def not_there(self) -> list[str]:
         """Return which files are not there by which the candidate's weights are checked."""
@@ -191,7 +212,7 @@ class WeightsView:
                 if held:
                     told = tuple(map(_sentence, held[:FINDINGS_SHOWN]))
                     more = len(held) - len(told)
-                    fault = check.name.startswith(FAULTS)
+                    fault = check.name.startswith(f"{INTEGRITY}.")
                     rows.append(
                         CheckRow(role, check.name, check.meaning, fault, check.advisory, told, more)
                     )
@@ -211,12 +232,12 @@ class WeightsView:
         ours = self._held["candidate"]
         sizes: dict[str, int] = {}
         for (metric, s), held in ours.items():
-            if s is not None and s.startswith(MODULE) and metric not in CHECK_NAMES:
+            if s is not None and s.startswith(OF_MODULE) and metric not in CHECK_NAMES:
                 sizes[s] = max(sizes.get(s, 0), held.counts.planned)
         every = sum(sizes.values()) if sizes else ours["norm", None].counts.planned
         return [
             ModuleRow(
-                "all" if slice_ is None else slice_.removeprefix(MODULE),
+                "all" if slice_ is None else slice_.removeprefix(OF_MODULE),
                 size,
                 {name: _number(ours.get((name, slice_))) for name in measures},
             )
@@ -234,7 +255,7 @@ class WeightsView:
         """Return the candidate's tensors that moved most, with how far, the worst first."""
         ours = self._held["candidate"]
         return [
-            f"{name}: drift {compact(value)}, cosine {_number(ours.get(('cosine', TENSOR + name)))}"
+            f"{name}: drift {compact(value)}, cosine {_number(ours.get(('cosine', OF_TENSOR + name)))}"
             for value, name in self._largest("drift")
         ]
 
@@ -245,9 +266,9 @@ class WeightsView:
     def _largest(self, measure: str) -> list[tuple[float, str]]:
         """Return the candidate's tensors with the greatest values of a measure, the greatest first; no zeros."""
         held = [
-            (held.value, s.removeprefix(TENSOR))
+            (held.value, s.removeprefix(OF_TENSOR))
             for (metric, s), held in self._held["candidate"].items()
-            if metric == measure and s is not None and s.startswith(TENSOR) and held.value
+            if metric == measure and s is not None and s.startswith(OF_TENSOR) and held.value
         ]
         return sorted(held, reverse=True)[:WORST_SHOWN]
 
@@ -265,20 +286,21 @@ class WeightsView:
                         self._summaries("baseline", measure),
                         NONE
                         if compared is None
-                        else _named(measure) + compact(compared.difference, signed=True),
+                        else _word(measure.summaries[0])
+                        + compact(compared.difference, signed=True),
                     )
                 )
         return rows
 
     def _summaries(self, role: Role, measure: Measured) -> str:
         held = self._held[role]
-        others = measure.summaries[1:]
-        told: dict[str, Key] = {_named(measure): (measure.name, None)}
-        told |= {f"{summary} ": (f"{measure.name}.{summary}", None) for summary in others}
         whole = held.get((measure.name, None))
         if whole is None:
             return NONE
-        numbers = (f"{words}{_number(held.get(key))}" for words, key in told.items())
+        numbers = (
+            _word(summary) + _number(held.get((name, None)))
+            for summary, name in zip(measure.summaries, measure.names, strict=True)
+        )
         scored, planned = whole.counts.scored, whole.counts.planned
         some = f" ({scored:,} of {planned:,} tensors)" if scored < planned else ""
         return ", ".join(numbers) + some
@@ -301,19 +323,7 @@ class WeightsView:
 
 def weights_views(scorecard: Scorecard) -> list[WeightsView]:
     """Return a view of each task that reads weights, in the scorecard's order."""
-    tasks = [e.task for e in scorecard.estimates if e.kind == "census"]
-    return [
-        WeightsView(scorecard, task)
-        for task in dict.fromkeys([*tasks, *(held.task for held in scorecard.unread)])
-    ]
-
-
-def tasks_not_run(scorecard: Scorecard) -> list[str]:
-    """Return the tasks that were not run because the weights had failed; none in a run that did not end there."""
-    run = {tally.task for tally in scorecard.tasks if tally.model == "candidate"}
-    if not weights_views(scorecard):
-        return []
-    return [task for task in scorecard.provenance.datasets if task not in run]
+    return [WeightsView(scorecard, task) for task in scorecard.weighed]
 
 
 def compact(value: float | None, *, signed: bool = False, figures: int = 3) -> str:
@@ -337,10 +347,9 @@ def compact(value: float | None, *, signed: bool = False, figures: int = 3) -> s
     return sign + (text.rstrip("0").rstrip(".") if "." in text else text)
 
 
-def _named(measure: Measured) -> str:
-    """Return the name of a measure's first summary, before its number; nothing for the measure itself."""
-    first = measure.summaries[0]
-    return "" if first == "pooled" else f"{first} "
+def _word(summary: Summary) -> str:
+    """Return a summary's name, to stand before its number; nothing for the measure itself."""
+    return "" if summary == "pooled" else f"{summary} "
 
 
 def _number(held: Estimate | None) -> str:
@@ -358,13 +367,15 @@ def _sentence(finding: Finding) -> str:
 
 
 def _unread(model: Role, reason: str, names: Sequence[str]) -> str:
-    if names == ["*"]:
+    if names == [ALL_TENSORS]:
         return f"The {model}'s weights were not read: {reason}"
     shown = ", ".join(names[:NAMES_SHOWN])
     more = len(names) - NAMES_SHOWN
-    return f"Not measured in the {model}, {reason}: {shown}" + (
-        f" and {more:,} more" if more > 0 else ""
-    )
+    told = f"Not measured in the {model}, {reason}"
+    if reason.startswith(OF_BASE):
+        whose = "" if model == "candidate" else f" by the {model}"
+        told = f"Not held against the base model{whose} ({reason.removeprefix(OF_BASE)})"
+    return f"{told}: {shown}" + (f" and {more:,} more" if more > 0 else "")
 
 
 def quiet_in_words(names: Sequence[str]) -> Iterator[str]:

@@ -18,7 +18,6 @@ from evalkit.reports.weights import (
     CheckRow,
     WeightsView,
     quiet_in_words,
-    tasks_not_run,
     weights_views,
 )
 
@@ -41,10 +40,9 @@ NARROW: Final = ("drift", "cosine", "norm_change", "alpha")
 def weights_drawing(scorecard: Scorecard, width: int) -> list[RenderableType]:
     """Return what each task that reads weights told; nothing where there is none."""
     drawn = [Group(*_of_task(view, width)) for view in weights_views(scorecard)]
-    left_out = tasks_not_run(scorecard)
-    if left_out:
+    if scorecard.not_run:
         told = (
-            f"Stopped before anything was asked, because the weights fail: {', '.join(left_out)} did not run; "
+            f"Stopped before anything was asked, because the weights fail: {', '.join(scorecard.not_run)} did not run; "
             "--keep-going runs all the same."
         )
         return [*drawn, Text(told, "bold yellow"), Text()]
@@ -75,7 +73,7 @@ def _of_task(view: WeightsView, width: int) -> Iterator[RenderableType]:
         for title, lines in (("Moved most", view.worst()), (IMPORTANT, view.important())):
             if lines:
                 yield Text(title, "italic")
-                yield from (Padding(Text(line), (0, 0, 0, 2)) for line in lines)
+                yield from (Padding(Text(line), (0, 0, 0, 2), expand=False) for line in lines)
                 yield Text()
         yield from _numbers(view, width)
 
@@ -89,7 +87,7 @@ def _check(row: CheckRow) -> Iterator[RenderableType]:
     yield Text.assemble(
         (f"{mark} {row.check}", style), f"{whose}: {count:,} found ({row.meaning}{hint})"
     )
-    yield from (Padding(Text(_ended(told)), (0, 0, 0, 4)) for told in row.told)
+    yield from (Padding(Text(_ended(told)), (0, 0, 0, 4), expand=False) for told in row.told)
     if row.more:
         yield Text(f"    and {row.more:,} more", "dim")
 

@@ -12,6 +12,15 @@ from typing import Final, Literal
 
 from evalkit.records.scorecard import Better
 
+MODULE: Final = "module"
+"""The field of slices whose value is what tensors do in the model."""
+DEPTH: Final = "depth"
+"""The field whose value is the number of their block."""
+TENSOR: Final = "tensor"
+"""The field whose value is one tensor's name."""
+INTEGRITY: Final = "integrity"
+"""The family of checks that find faults, whatever the way of training: ``integrity.nonfinite`` …"""
+
 Needs = Literal["weights", "base", "spectra", "spectra+base", "importance", "adapter"]
 """What must be at hand for a measure."""
 Summary = Literal["pooled", "max", "min", "median", "mean", "sum"]
@@ -31,13 +40,18 @@ class Measured:
     needs: Needs
     """What it takes."""
     summaries: tuple[Summary, ...]
-    """The first is ``task/name``, the others ``task/name.summary``; ``pooled`` must come first."""
+    """How tensors are summed up, the chief one first; ``pooled`` must come first."""
     per_tensor: bool
     """Whether the scorecard holds it by module, by depth and for each tensor; else ``weights.jsonl`` alone does."""
     meaning: str
     """What it is, in a phrase."""
     advisory: bool = False
     """Whether published evidence does not carry a decision on it alone."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The summaries as a scorecard names them: the first is the measure's own name, the others ``name.summary``."""
+        return self.name, *(f"{self.name}.{summary}" for summary in self.summaries[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +66,11 @@ class Check:
     """What it looks for, in a phrase."""
     advisory: bool = False
     """Whether it is a hint and not a fault."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The only name that a scorecard has for it."""
+        return (self.name,)
 
 
 # fmt: off

@@ -26,7 +26,7 @@ from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import threadpool_limits
 
 from evalkit.spectral.banded import Matrix, Run, banded_eigenvalues, spans
 
@@ -87,7 +87,6 @@ class NumpyDecomposition:
         """
         self._precision, self._exact = precision, exact
         self._threads = threads or _cores()
-        self._blas = ThreadpoolController()
 
     @property
     def name(self) -> str:
@@ -117,8 +116,10 @@ class NumpyDecomposition:
         """Return the same of each; matrices below 2,048 columns side by side."""
         if self._exact:
             return [_squares(W_RC) for W_RC in matrices]
+        if any(min(W_RC.shape) >= WIDE for W_RC in matrices):
+            import scipy.linalg  # noqa: F401 - it brings a BLAS of its own, to be limited as well
         with (
-            self._blas.limit(limits=1, user_api="blas"),
+            threadpool_limits(limits=1, user_api="blas"),
             ThreadPoolExecutor(self._threads) as pool,
         ):
             return self._by_gram(matrices, pool)
@@ -222,18 +223,25 @@ def _narrow_grams(
     for place, W_RC in narrow.items():
         by_size.setdefault(min(W_RC.shape), []).append(place)
     for size, places in by_size.items():
-        grams_BMM = np.zeros((len(places), size, size))
+        grams_BMM = np.empty((len(places), size, size))
         pieces = [
-            (gram_MM, _tall(narrow[place])[start : start + PIECE_ROWS])
+            (gram_MM, _tall(narrow[place])[start : start + PIECE_ROWS], start)
             for place, gram_MM in zip(places, grams_BMM, strict=True)
             for start in range(0, max(narrow[place].shape), PIECE_ROWS)
         ]
-        products = pool.map(_product, (piece_NM for _, piece_NM in pieces))
-        for (gram_MM, _), product_MM in zip(pieces, products, strict=True):
-            np.add(gram_MM, product_MM, out=gram_MM)
+        for gram_MM, product_MM in pool.map(_multiplied, pieces):
+            if product_MM is not None:
+                np.add(gram_MM, product_MM, out=gram_MM)
         yield places, grams_BMM
 
 
-def _product(piece_NM: Weights) -> Eigenvalues:
+def _multiplied(
+    piece: tuple[Eigenvalues, Weights, int],
+) -> tuple[Eigenvalues, Eigenvalues | None]:
+    """Put the product of a matrix's first rows into its place; return that of others, to be added to it."""
+    gram_MM, piece_NM, start = piece
     exact_NM = piece_NM.astype(np.float64)
-    return exact_NM.T @ exact_NM
+    if start:
+        return gram_MM, exact_NM.T @ exact_NM
+    np.matmul(exact_NM.T, exact_NM, out=gram_MM)
+    return gram_MM, None

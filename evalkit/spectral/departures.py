@@ -20,6 +20,7 @@ import math
 from collections.abc import Iterator
 from typing import Final, Literal
 
+from evalkit.records.patterns import expression
 from evalkit.records.weights import Tensor
 from evalkit.spectral.evidence import Found, Seen
 from evalkit.spectral.layers import beyond, drift_outliers, is_dense_block, scale_collapse
@@ -128,13 +129,40 @@ def outlier(seen: Seen) -> Iterator[Found]:
 
 
 def unchanged(seen: Seen) -> Iterator[Found]:
-    """Weights that are the base's, bit by bit."""
-    compared = [m.against for m in seen.shared if m.against is not None]
-    whole = bool(compared) and len(compared) == len(seen.shared)
-    if whole and not any(stats.changed for stats in compared):
-        count = sum(stats.count for stats in compared)
-        of = "" if len(compared) == len(seen.measurements) else " of tensors that the base has"
-        yield Found(None, f"all {count:,} numbers{of} are the base's: training never arrived")
+    """Weights that are the base's, bit by bit, unless what the base lacks is all that was to be trained.
+
+    A new head on a frozen backbone changes no tensor of the base. That this was the plan nobody can read from the files
+    (an export that lost the training and gained a buffer looks alike), so it has to be declared: where every tensor
+    that the base has is ``frozen`` and there is something that it lacks, nothing is found.
+    """
+    shared = seen.shared
+    compared = [m.against for m in shared if m.against is not None]
+    if not compared or len(compared) < len(shared) or any(stats.changed for stats in compared):
+        return
+    count = sum(stats.count for stats in compared)
+    beyond = [*_lacking_in_base(seen)]
+    if not beyond:
+        yield Found(None, f"all {count:,} numbers are the base's: training never arrived")
+        return
+    frozen = [expression(pattern) for pattern in seen.task.frozen]
+    if all(any(one.fullmatch(m.pair.tensor.name) for one in frozen) for m in shared):
+        return
+    more = f" and {len(beyond) - 1:,} more" if len(beyond) > 1 else ""
+    yield Found(
+        None,
+        f"all {count:,} numbers of tensors that the base has are the base's: training reached at most what the base "
+        f"lacks ({beyond[0]}{more}); if that was the plan, declare the others frozen",
+    )
+
+
+def _lacking_in_base(seen: Seen) -> Iterator[str]:
+    """Yield tensors that the base does not have, and tables with more rows than the base's."""
+    for held in seen.measurements:
+        tensor, base = held.pair.tensor, held.pair.base
+        if base is None and not held.base_unread:
+            yield tensor.name
+        elif base is not None and held.pair.resized and tensor.shape[0] > base.shape[0]:
+            yield f"new rows of {tensor.name}"
 
 
 def intruding(seen: Seen) -> Iterator[Found]:

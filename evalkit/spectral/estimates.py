@@ -22,7 +22,7 @@ from statistics import fmean, median
 
 from evalkit.records.scorecard import Counts, Estimate
 from evalkit.records.weights import Fitted, Form, Tensor
-from evalkit.spectral.catalogue import MEASURES, Measured, Summary
+from evalkit.spectral.catalogue import DEPTH, MEASURES, MODULE, TENSOR, Measured, Summary
 from evalkit.spectral.elementwise import ElementStats, merged
 from evalkit.spectral.layers import alpha_by_depth, correlation_flow, is_dense_block
 from evalkit.spectral.measuring import Measurement
@@ -69,7 +69,7 @@ def measure_estimates(terms: Terms, measurements: Sequence[Measurement]) -> Iter
             for name, members in by_tensor.items():
                 concerned = [m for m in members if _concerns(measure, m, forms)]
                 if concerned:
-                    yield _worst(terms, measure, f"tensor={name}", concerned)
+                    yield _worst(terms, measure, f"{TENSOR}={name}", concerned)
 
 
 def _groups(
@@ -85,9 +85,9 @@ def _groups(
         if tensor.depth is not None:
             depths.setdefault(tensor.depth, []).append(measurement)
     for module in sorted(modules):
-        yield f"module={module}", modules[module]
+        yield f"{MODULE}={module}", modules[module]
     for depth in sorted(depths):
-        yield f"depth={depth}", depths[depth]
+        yield f"{DEPTH}={depth}", depths[depth]
 
 
 def _folded(tensor: Tensor) -> str:
@@ -134,8 +134,7 @@ def _summaries(
     lost: int,
 ) -> Iterator[Estimate]:
     held = [_held(measure, member) for member in members]
-    for place, summary in enumerate(measure.summaries):
-        metric = f"{measure.name}.{summary}" if place else measure.name
+    for summary, metric in zip(measure.summaries, measure.names, strict=True):
         numbers = held
         if summary == "pooled":
             numbers = [

@@ -14,6 +14,7 @@ import numpy as np
 
 from evalkit.errors import RunError
 from evalkit.ports import TensorSource
+from evalkit.records.patterns import expression
 from evalkit.records.weights import NO_WEIGHT, Tensor
 from evalkit.spectral.evidence import Found, Seen, dense
 from evalkit.spectral.measuring import LARGEST_FINITE, Measurement, blocks
@@ -54,10 +55,7 @@ def _holes(source: TensorSource) -> Iterator[Found]:
     config = source.config
     if any(config.get(key) for key in COUNTED_OTHERWISE):
         return
-    inner = config.get("text_config")
-    places = (inner if isinstance(inner, Mapping) else {}, config)
-    counts = (place.get("num_hidden_layers") for place in places)
-    blocks_said = next((count for count in counts if type(count) is int), 0)
+    blocks_said = _configured(config, "num_hidden_layers") or 0
     depths = {tensor.depth for tensor in source.tensors if tensor.depth is not None}
     if depths and len(source.tensors) < blocks_said:  # too many to name
         yield Found(None, f"config.json says {blocks_said:,} blocks, and {len(depths):,} are there")
@@ -120,10 +118,15 @@ def saturated(seen: Seen) -> Iterator[Found]:
 
 def tokens(source: TensorSource) -> tuple[int | None, int | None]:
     """Return how many tokens the tokenizer and the configuration say there are."""
-    inner = source.config.get("text_config")
-    places = (inner if isinstance(inner, Mapping) else {}, source.config)
-    sizes = (place.get("vocab_size") for place in places)
-    return source.vocabulary, next((size for size in sizes if isinstance(size, int)), None)
+    return source.vocabulary, _configured(source.config, "vocab_size")
+
+
+def _configured(config: Mapping[str, Any], key: str) -> int | None:
+    """Return a count that a configuration says: its language model's, before that of the whole; None for none."""
+    inner = config.get("text_config")
+    places = (inner if isinstance(inner, Mapping) else {}, config)
+    counts = (place.get(key) for place in places)
+    return next((count for count in counts if type(count) is int), None)  # a boolean is no count
 
 
 def vocabulary(seen: Seen) -> Iterator[Found]:
@@ -271,12 +274,12 @@ def untrained(seen: Seen) -> Iterator[Found]:
 
 def _matching(seen: Seen, patterns: Sequence[str]) -> Iterator[Measurement | Found]:
     """Yield the tensors that one of the patterns matches; a pattern that matches none is a finding itself."""
-    expressions = [re.compile(".*".join(map(re.escape, p.split("*")))) for p in patterns]
+    expressions = [expression(pattern) for pattern in patterns]
     for held in seen.measurements:
-        if any(expression.fullmatch(held.pair.tensor.name) for expression in expressions):
+        if any(one.fullmatch(held.pair.tensor.name) for one in expressions):
             yield held
-    for pattern, expression in zip(patterns, expressions, strict=True):
-        if not any(expression.fullmatch(m.pair.tensor.name) for m in seen.measurements):
+    for pattern, one in zip(patterns, expressions, strict=True):
+        if not any(one.fullmatch(m.pair.tensor.name) for m in seen.measurements):
             yield Found(None, f"no tensor is named {pattern}")
 
 

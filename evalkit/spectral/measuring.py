@@ -2,7 +2,8 @@
 
 Rows come in blocks of some megabytes, so memory is bounded whatever the tensor's size. A dense matrix of up to
 ``HELD_BYTES`` is put together in memory for its largest eigenvalue, which takes many products with it; a larger one
-is read once more for each of them. Vectors and scalars are a column of numbers.
+is read once more for each of them. Where a spectrum follows that is as exact, its last eigenvalue is that, and tables
+are held for it too. Vectors and scalars are a column of numbers.
 
 A tensor with NaN or infinity has counts and no norms: what is computed from it would be NaN, and NaN is no number.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,16 +24,18 @@ from evalkit.records.weights import Fitted, Form, Tensor
 from evalkit.spectral.elementwise import ElementStats, Elementwise
 from evalkit.spectral.merging import MergeCheck
 from evalkit.spectral.norms import (
+    TOLERANCE,
     largest_eigenvalue,
     largest_eigenvalue_of_blocks,
-    noise_stable_rank,
 )
 from evalkit.spectral.pairing import Pair
+from evalkit.spectral.room import Room
+from evalkit.spectral.scales import SCALES, scales_of
 
 Array = NDArray[np.float32]
 
-BLOCK_NUMBERS = 1 << 21
-"""Numbers read at once: 8 MiB of float32."""
+BLOCK_NUMBERS = 1 << 19
+"""Numbers read at once: 2 MiB of float32, which stay in the cache until they are measured."""
 HELD_BYTES = 1 << 28
 """A matrix of up to so many bytes of float32 is held in memory for what takes more than one pass."""
 DENSE: tuple[Form, ...] = ("matrix", "conv")
@@ -65,8 +69,10 @@ class Measurement:
     """Why it could not be read."""
     base_unread: str = ""
     """Why its base's could not be."""
+    scales: Callable[[float], dict[str, Fitted]] | None = None
+    """Gives ``SCALES`` from the largest eigenvalue, where that is left to the spectrum; else ``measured`` has them."""
     held: tuple[Array, Array | None] | None = None
-    """The matrix, and its base's, where they were held and are finite; for the spectra, and let go of after them."""
+    """The matrix, and its base's, where they were held and are finite; for the spectra, and lost with the next pass."""
 
 
 def blocks(
@@ -89,28 +95,36 @@ def measure(
     pair: Pair,
     source: TensorSource,
     base: TensorSource | None,
+    room: Room,
     merged: Callable[[int, int], Array] | None = None,
     check: MergeCheck | None = None,
+    *,
+    spectrum: float | None = None,
 ) -> Measurement:
     """Return tier 0 of one tensor. ``merged`` reads rows of base + adapter, for ``check`` to look at.
+
+    ``spectrum``: the share of the largest eigenvalue that may be rounding in the spectrum that follows; None where none
+    does. Where that is no more than is granted to the largest eigenvalue here, it is left to the spectrum.
 
     What cannot be read is said in words: the tensor's own failure in ``unread``, the base's in ``base_unread``, after
     which the tensor is measured alone.
     """
     if base is not None and pair.compared:
         try:
-            return _Pass(pair, source, base, merged, check).measurement()
+            return _Pass(pair, source, base, room, merged, check, spectrum).measurement()
         except _BaseFailed as failed:
-            return _alone(pair, source, base_unread=str(failed))
+            return _alone(pair, source, room, spectrum, base_unread=str(failed))
         except RunError as error:
             return Measurement(pair, unread=str(error))
-    return _alone(pair, source)
+    return _alone(pair, source, room, spectrum)
 
 
-def _alone(pair: Pair, source: TensorSource, base_unread: str = "") -> Measurement:
+def _alone(
+    pair: Pair, source: TensorSource, room: Room, spectrum: float | None, base_unread: str = ""
+) -> Measurement:
     """Return a tensor's own numbers; where the base has one of its name, why the two are not compared."""
     try:
-        found = _Pass(pair, source, None, None, None).measurement()
+        found = _Pass(pair, source, None, room, None, None, spectrum).measurement()
     except RunError as error:
         return Measurement(pair, unread=str(error))
     if pair.base is None:
@@ -144,8 +158,10 @@ class _Pass:
         pair: Pair,
         source: TensorSource,
         base: TensorSource | None,
+        room: Room,
         merged: Callable[[int, int], Array] | None,
         check: MergeCheck | None,
+        spectrum: float | None,
     ) -> None:
         tensor = pair.tensor
         self.pair, self.source, self.base = pair, source, base
@@ -161,9 +177,13 @@ class _Pass:
         if base is not None and pair.resized:
             self.against = Elementwise(self.columns, with_base=True)
         self.grown_dead = 0
-        held = self.dense and 4 * tensor.count <= HELD_BYTES
-        self.held_RC = np.empty((self.rows, self.columns), np.float32) if held else None
-        self.base_RC = np.empty_like(self.held_RC) if held and base is not None else None
+        follows = spectrum is not None and len(tensor.shape) > 1 and self.against is self.own
+        wanted = self.dense or follows
+        held = wanted and 4 * tensor.count <= HELD_BYTES
+        self.held_RC = room.own(self.rows, self.columns) if held else None
+        beside = held and self.dense and base is not None
+        self.base_RC = room.base(self.rows, self.columns) if beside else None
+        self.left_open = held and spectrum is not None and spectrum <= TOLERANCE
 
     def measurement(self) -> Measurement:
         """Read everything once, then measure."""
@@ -175,14 +195,26 @@ class _Pass:
         measured = _own_numbers(own, matrix=len(self.pair.tensor.shape) > 1)
         if against is not None:
             measured |= _numbers_against(against)
-        held = None
-        if self.dense:
-            measured |= self._scales(own, against)
-            if self.held_RC is not None and not own.nonfinite:
-                comparable = against is not None and not against.base_nonfinite
-                held = self.held_RC, self.base_RC if comparable else None
+        held = scales = None
+        if self.dense and (none := _no_scale(own)) is not None:
+            measured |= dict.fromkeys(SCALES if against is not None else SCALES[:3], none)
+        elif self.dense:
+            of_base = self._of_base(against)
+            scales = partial(scales_of, own.sum_squares, (self.rows, self.columns), of_base)
+            if not self.left_open:
+                measured |= scales(self._largest(self.source, self.pair.tensor, self.held_RC))
+        if self.held_RC is not None and not own.nonfinite:
+            comparable = against is not None and not against.base_nonfinite
+            held = self.held_RC, self.base_RC if comparable else None
         return Measurement(
-            self.pair, own, against, self.grown_dead, self.check, measured, held=held
+            self.pair,
+            own,
+            against,
+            self.grown_dead,
+            self.check,
+            measured,
+            scales=scales if self.left_open else None,
+            held=held,
         )
 
     def _common(self) -> None:
@@ -227,28 +259,16 @@ class _Pass:
         except RunError as error:
             raise _BaseFailed(str(error)) from error
 
-    def _scales(self, own: ElementStats, against: ElementStats | None) -> dict[str, Fitted]:
-        """Return what follows from the largest eigenvalue of WᵀW, and of the base's."""
-        names = ("log_spectral_norm", "stable_rank", "stable_rank_ratio", "spectral_change")
-        if own.nonfinite or not own.sum_squares:
-            none = NOT_FINITE if own.nonfinite else ZERO
-            return dict.fromkeys(names if against is not None else names[:3], none)
-        largest = self._largest(self.source, self.pair.tensor, self.held_RC)
-        rank = own.sum_squares / largest
-        found = {
-            "log_spectral_norm": Fitted(math.log10(largest)),
-            "stable_rank": Fitted(rank),
-            "stable_rank_ratio": Fitted(rank / noise_stable_rank(self.rows, self.columns)),
-        }
+    def _of_base(self, against: ElementStats | None) -> float | Fitted | None:
+        """Return the base's largest eigenvalue, or the change where none is needed for it; None without a base."""
         if against is None:
-            return found
+            return None
         if against.base_nonfinite or not against.base_sum_squares:
-            none = BASE_NOT_FINITE if against.base_nonfinite else BASE_ZERO
-            return {**found, "spectral_change": none}
+            return BASE_NOT_FINITE if against.base_nonfinite else BASE_ZERO
+        if not against.changed:
+            return Fitted(0.0)
         assert self.base is not None and self.pair.base is not None, "there is a base"
-        same = not against.changed and not self.pair.resized
-        of_base = largest if same else self._largest(self.base, self.pair.base, self.base_RC)
-        return {**found, "spectral_change": Fitted(math.log10(largest / of_base))}
+        return self._largest(self.base, self.pair.base, self.base_RC)
 
     def _largest(self, source: TensorSource, tensor: Tensor, held_RC: Array | None) -> float:
         if held_RC is not None:
@@ -256,6 +276,12 @@ class _Pass:
         return largest_eigenvalue_of_blocks(
             lambda: (block_RC for _, block_RC in blocks(source, tensor)), (self.rows, self.columns)
         )
+
+
+def _no_scale(own: ElementStats) -> Fitted | None:
+    if own.nonfinite:
+        return NOT_FINITE
+    return None if own.sum_squares else ZERO
 
 
 def _own_numbers(stats: ElementStats, *, matrix: bool) -> dict[str, Fitted]:

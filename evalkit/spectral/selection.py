@@ -18,14 +18,14 @@ what float32 leaves of singular vectors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evalkit.records.weights import Tensor
+from evalkit.records.weights import Form, Tensor
 
 Scored = tuple[str, NDArray[np.floating]]
 Scores = Callable[[], Iterable[Scored]]
@@ -41,6 +41,9 @@ HEURISTIC: Final = (
     "training others"
 )
 """What every export says of itself."""
+
+MASKED: Final[tuple[Form, ...]] = ("matrix", "embedding", "head")
+"""Forms of tensors that have a relevance for each weight, and so may have a mask."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,19 +124,24 @@ def mask_name(tensor: Tensor) -> str:
 
 
 def layer_list(
-    tensors: Iterable[Tensor], counts: Mapping[str, int], *, method: str
+    tensors: Iterable[Tensor],
+    counts: Mapping[str, int],
+    *,
+    method: str,
+    turned: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return how many weights of each parameter to train, as plain values for JSON.
 
-    ``counts`` are by ``Tensor.name``, from a budget or from what was picked; ``method`` says from which. Parts of a
-    fused parameter, and experts in one block, are summed under the name that the checkpoint's file has for it: its
-    name in ``model.named_parameters()``, where the model's class does not rename it. Raises ValueError for counts
-    without a tensor.
+    ``counts`` are by ``Tensor.name``, from a budget or from what was picked; ``method`` says from which. ``turned``
+    names the tensors that are stored (in, out), such as those of GPT-2's linear layers. Parts of a fused parameter, and
+    experts in one block, are summed under the name that the checkpoint's file has for it: its name in
+    ``model.named_parameters()``, where the model's class does not rename it. Raises ValueError for counts without a
+    tensor.
 
     Keys: ``heuristic`` (a caveat), ``method``, ``weights`` and ``chosen`` (totals), and ``layers``, one for each
     parameter in the order of ``tensors``: ``parameter``, ``depth`` (or null), ``modules``, ``weights``, ``chosen``,
-    ``importance`` (its share of all that was chosen), ``density`` (chosen over weights) and ``masks``, name → shape
-    of each of its masks: always (out, in), so the transpose of a parameter that is stored (in, out), such as GPT-2's.
+    ``importance`` (its share of all that was chosen), ``density`` (chosen over weights) and ``masks``, name → shape of
+    each of its masks, in the layout that it is stored in.
     """
     members: dict[str, list[Tensor]] = {}
     unknown = set(counts)
@@ -144,7 +152,7 @@ def layer_list(
     if unknown:
         raise ValueError(f"counts without a tensor: {', '.join(sorted(unknown))}")
     total = sum(counts.values())
-    layers = [_layer(parameter, held, counts, total) for parameter, held in members.items()]
+    layers = [_layer(parameter, held, counts, total, turned) for parameter, held in members.items()]
     weights = sum(layer["weights"] for layer in layers)
     return {
         "heuristic": HEURISTIC,
@@ -156,7 +164,11 @@ def layer_list(
 
 
 def _layer(
-    parameter: str, held: Sequence[Tensor], counts: Mapping[str, int], total: int
+    parameter: str,
+    held: Sequence[Tensor],
+    counts: Mapping[str, int],
+    total: int,
+    turned: Collection[str],
 ) -> dict[str, Any]:
     weights, chosen = sum(t.count for t in held), sum(counts[t.name] for t in held)
     return {
@@ -167,5 +179,9 @@ def _layer(
         "chosen": chosen,
         "importance": chosen / max(total, 1),
         "density": chosen / max(weights, 1),
-        "masks": {mask_name(t): list(t.matrix_shape) for t in held if not t.part_of},
+        "masks": {
+            mask_name(t): list(t.matrix_shape[::-1] if t.name in turned else t.matrix_shape)
+            for t in held
+            if t.form in MASKED and not t.part_of
+        },
     }

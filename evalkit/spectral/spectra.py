@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from evalkit.identity import derived_seed
 from evalkit.records.suite import SpectralTask
-from evalkit.records.weights import Fitted
+from evalkit.records.weights import Fitted, Tensor
 from evalkit.spectral.alpha import alpha_measures
 from evalkit.spectral.catalogue import MEASURES
 from evalkit.spectral.rotation import turned
@@ -22,8 +22,8 @@ Array = NDArray[np.float32]
 Floats = NDArray[np.float64]
 Shape = tuple[int, int]
 
-WAITING_BYTES = 1 << 27
-"""Matrices that wait for others take no more than this."""
+WAITING_BYTES = 1 << 25
+"""Matrices that wait for others take no more than this; one that takes more does not wait."""
 WAITING_SIDE = 1024
 """Matrices whose smaller side is this long gain nothing by waiting."""
 IN_ONE_PASS = frozenset(measure.name for measure in MEASURES if measure.needs == "weights")
@@ -44,12 +44,18 @@ class Spectra:
         self._bytes = 0
         self.measured: dict[str, dict[str, Fitted]] = {}
         """Tensor → measure → its number, of the matrices decomposed so far."""
+        self.largest: dict[str, float] = {}
+        """Tensor → the largest eigenvalue of WᵀW, likewise."""
 
     def names(self, *, against: bool) -> list[str]:
         """Return the measures that ``add`` gives a matrix, with or without a base's to compare it with."""
         wanted = ("spectra", "spectra+base") if against else ("spectra",)
         left_out = ("flow_slope", "flow_roughness", *(() if self._task.traps else ("traps",)))
         return [m.name for m in MEASURES if m.needs in wanted and m.name not in left_out]
+
+    def resolution(self, tensor: Tensor) -> float:
+        """Return the share of a tensor's largest eigenvalue that may be rounding."""
+        return self._decomposition.resolution(min(tensor.matrix_shape))
 
     def add(self, name: str, W_RC: Array, base_RC: Array | None) -> None:
         """Take a finite matrix, and the base's where there is one to compare it with."""
@@ -59,10 +65,10 @@ class Spectra:
             self.measured[name]["traps"] = Fitted(float(traps))
         if base_RC is not None:
             self.measured[name] |= turned(W_RC, base_RC, self._decomposition)
-        if min(W_RC.shape) >= WAITING_SIDE:
+        if min(W_RC.shape) >= WAITING_SIDE or W_RC.nbytes > WAITING_BYTES:
             self._decompose({name: W_RC})
             return
-        self._waiting[name] = W_RC
+        self._waiting[name] = W_RC.copy()  # its room is used again
         self._bytes += W_RC.nbytes
         if self._bytes > WAITING_BYTES:
             self.finish()
@@ -86,6 +92,7 @@ class Spectra:
         spectra = self._decomposition.eigenvalues_of_many(list(matrices.values()))
         for (name, W_RC), lambda_M in zip(matrices.items(), spectra, strict=True):
             shape = W_RC.shape
+            self.largest[name] = float(lambda_M[-1])
             resolution = self._decomposition.resolution(min(shape))
             self.measured[name] |= self._of(name, lambda_M, (shape[0], shape[1]), resolution)
 

@@ -24,7 +24,7 @@ from evalkit.records.weights import Fitted, Tensor, TensorRow
 from evalkit.spectral.catalogue import Needs
 from evalkit.spectral.checks import Checked, run_checks
 from evalkit.spectral.estimates import measure_estimates
-from evalkit.spectral.evidence import Seen, lost
+from evalkit.spectral.evidence import Seen, by_numbers, lost
 from evalkit.spectral.importance import frobenius_shares
 from evalkit.spectral.measuring import (
     HELD_BYTES,
@@ -36,8 +36,9 @@ from evalkit.spectral.measuring import (
     uncompared,
 )
 from evalkit.spectral.merging import Merging
-from evalkit.spectral.norms import GramSum
+from evalkit.spectral.norms import GramSum, largest_eigenvalue
 from evalkit.spectral.pairing import TABLES, find, pair_up
+from evalkit.spectral.room import Room
 from evalkit.spectral.spectra import Spectra
 from evalkit.spectral.spectrum import Decomposition
 from evalkit.spectral.terms import Terms
@@ -86,6 +87,7 @@ def weigh(
     measurements = list(_pass(source, base, Merging(merged, adapter), spectra, progress))
     if spectra is not None:
         spectra.finish()
+        measurements = [_with_scales(m, spectra.largest) for m in measurements]
         measurements = [_joined(m, spectra.measured.get(m.pair.tensor.name)) for m in measurements]
     updates = list(_updates(adapter, base or source, measurements))
     by_name = {update.described.name: update.measured for update in updates}
@@ -125,16 +127,18 @@ def _pass(
     """Yield tier 0 of every tensor, in order; matrices are handed over to ``spectra`` as they come."""
     pairs = pair_up(source, base)
     base_lost = [] if base is None else lost(base)
+    room = Room()
     done, total = 0, sum(pair.tensor.count for pair in pairs)
     for pair in pairs:
         progress.step(f"weighing: {pair.tensor.name}")
-        found = measure(pair, source, base, merging.rows(pair.tensor), merging.check(pair.tensor))
+        rows, check = merging.rows(pair.tensor), merging.check(pair.tensor)
+        exact_to = None if spectra is None else spectra.resolution(pair.tensor)
+        found = measure(pair, source, base, room, rows, check, spectrum=exact_to)
         if base_lost and pair.base is None and not found.unread:
             found = uncompared(found, f"it may be in what could not be read: {base_lost[0]}")
         if spectra is not None:
             found = _with_spectrum(found, source, base, spectra)
         yield replace(found, held=None)
-        del found  # with the matrix it holds, before the next is read
         done += pair.tensor.count
         progress.advance(done, total)
 
@@ -177,9 +181,18 @@ def _with_spectrum(
             base_RC = _whole(base, found.pair.base)
     except RunError as error:
         none = Fitted(None, status="failed", note=str(error))
+        if found.scales is not None and found.held is not None:
+            found = _with_scales(found, {tensor.name: largest_eigenvalue(found.held[0])})
         return _joined(found, dict.fromkeys(spectra.names(against=comparable), none))
     spectra.add(tensor.name, W_RC, base_RC if comparable else None)
     return found
+
+
+def _with_scales(found: Measurement, largest: Mapping[str, float]) -> Measurement:
+    """Return a measurement with what it left to the spectrum."""
+    if found.scales is None:
+        return found
+    return replace(_joined(found, found.scales(largest[found.pair.tensor.name])), scales=None)
 
 
 def _whole(source: TensorSource, tensor: Tensor) -> Array:
@@ -265,13 +278,13 @@ def _unread(seen: Seen) -> Iterator[Unread]:
 
 
 def _tally(seen: Seen, base_digest: str) -> TaskTally:
-    missed = len(seen.lost) + sum(bool(m.unread) for m in seen.measurements)
+    planned, missed = by_numbers(seen)
     return TaskTally(
         model=seen.role,
         task=seen.task.name,
         kind=seen.task.kind,
         dataset=base_digest,
-        planned=len(seen.measurements) + len(seen.lost),
+        planned=planned,
         requests=0,
         failures={"unreadable": missed} if missed else {},
     )

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import shutil
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 
 import numpy as np
 import pytest
+from commands import command
 
-from evalkit.cli import main
 from evalkit.cli.past_runs import open_run
 from evalkit.gates.census import census_fields
 from evalkit.identity import canonical_json
@@ -50,14 +47,6 @@ def place(tmp_path_factory, models):
         "".join(json.dumps({"id": n, "text": f"{n} + 1 ="}) + "\n" for n in range(3))
     )
     return folder
-
-
-def command(*arguments, cwd):
-    """A command in this process; return its exit code, what it printed, and what it complained of."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.chdir(cwd), redirect_stdout(out), redirect_stderr(err):
-        code = main.run([str(argument) for argument in arguments])
-    return code, out.getvalue(), err.getvalue()
 
 
 def folder_of(out, place):

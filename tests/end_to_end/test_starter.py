@@ -191,22 +191,27 @@ def test_a_wrong_command_ends_with_code_2_and_says_what_is_right(starter, argume
     assert "Traceback" not in done.err
 
 
-def test_help_and_validate_import_nothing_heavy(starter):
-    for line in ("['--help']", "['validate', 'suite.yaml']"):
-        program = (
-            "import sys; from evalkit.cli.main import run; code = run(" + line + "); "
-            "heavy = {'torch', 'transformers', 'vllm', 'datasets', 'pandas', 'aiohttp', 'lm_eval'} & set(sys.modules); "
-            "sys.exit(str(heavy) if heavy or code else 0)"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", program],
-            check=False,
-            cwd=starter,
-            capture_output=True,
-            text=True,
-            env=environment(),
-        )
-        assert done.returncode == 0, done.stderr
+HEAVY = {"torch", "transformers", "vllm", "datasets", "pandas", "aiohttp", "lm_eval"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "heavy"),
+    [(["--help"], HEAVY | {"asyncio"}), (["validate", "suite.yaml"], HEAVY)],
+)
+def test_help_and_validate_import_nothing_heavy(starter, arguments, heavy):
+    program = (
+        f"import sys; from evalkit.cli.main import run; code = run({arguments}); "
+        f"heavy = {heavy} & set(sys.modules); sys.exit(str(heavy) if heavy or code else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        check=False,
+        cwd=starter,
+        capture_output=True,
+        text=True,
+        env=environment(),
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("command", list(COMMANDS))

@@ -267,6 +267,14 @@ def test_a_number_that_was_not_measured_is_told_with_what_it_takes(estimate, tol
     assert outcome.status == "missing" and outcome.reason.endswith(told)
 
 
+def test_where_the_baseline_is_an_earlier_run_a_rule_says_that_it_is_no_base():
+    earlier = card(WHOLE).model_copy(update={"baseline_run": "1" * 64})
+    (drift,) = evaluate([gate(rule("weights/drift"))], earlier).outcomes
+    assert drift.reason.endswith("the baseline is an earlier run, whose weights are not opened")
+    (alpha,) = evaluate([gate(rule("weights/alpha"))], earlier).outcomes
+    assert alpha.reason.endswith("it takes spectra: true")
+
+
 def test_power_is_not_told_of_rules_on_weights_that_are_missing_or_undecided():
     rules = [rule("weights/drift"), rule("weights/integrity.*"), rule("lm/perplexity.byte")]
     half = number("integrity.nonfinite", 0, scored=5)

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from typing import get_args
+from xml.etree import ElementTree as Xml
 
 import numpy as np
 import pytest
@@ -104,11 +105,11 @@ def test_alphas_of_both_models_are_drawn_with_intervals_and_lines(capfd):
     assert {line["line"] for line in data(spec) if "line" in line} == {2.0, 6.0}
     assert "base against tuned (advisory)" in spec["title"]["text"]
     assert (
-        "1 of 18 matrices of the tuned model have no alpha: 1 insufficient."
+        "1 of 18 matrices of the tuned model have no alpha: 1 insufficient (too few eigenvalues)."
         in spec["title"]["subtitle"]
     )
     assert (
-        "1 of 18 matrices of the base model have no alpha: 1 insufficient."
+        "1 of 18 matrices of the base model have no alpha: 1 insufficient (too few eigenvalues)."
         in spec["title"]["subtitle"]
     )
 
@@ -213,6 +214,43 @@ def test_one_tensor_alone_can_be_drawn(plot, capfd):
         only = row("w", "other", depth, alpha=3.0, drift=1.0, importance=1.0)
         svg = drawn(plot([only]), capfd)
         assert marks(svg, "point") + marks(svg, "bar") == (2 if plot is importance_plot else 1)
+
+
+def heights(svg, texts):
+    """Return how far down each text stands, nested groups' translations summed."""
+    found = {}
+
+    def walk(element, above):
+        moved = re.match(r"translate\([^,]+,([^)]+)\)", element.get("transform", ""))
+        here = above + (float(moved[1]) if moved else 0.0)
+        if element.text in texts:
+            found[element.text] = here
+        for child in element:
+            walk(child, here)
+
+    walk(Xml.fromstring(svg), 0.0)
+    return found
+
+
+@pytest.mark.parametrize("plot", [drift_plot, importance_plot])
+def test_headings_of_one_row_stand_at_one_height(plot, capfd):
+    """Where the first alone has labels, one at the very top of its axis must not lift its heading."""
+    rows = [
+        row(f"layers.{depth}.{module}", module, depth, drift=0.5, importance=0.5)
+        for depth in range(2)
+        for module in ("query", "key", "value", "output")
+    ]
+    found = heights(drawn(plot(rows), capfd), {"query", "key", "value", "output"})
+    assert len(found) == 4
+    assert max(found.values()) - min(found.values()) < 0.01
+
+
+def test_what_is_no_projection_of_a_block_is_grey_and_no_two_projections_look_alike():
+    projections = ("query", "key", "value", "output", "gate", "up", "down")
+    assert len({COLOURS[module] for module in projections}) == len(projections)
+    fused = {"qkv", "gate_up"}
+    others = {COLOURS[module] for module in COLOURS.keys() - {*projections} - fused}
+    assert len(others) == 1 and not others & {COLOURS[module] for module in projections}
 
 
 def test_every_kind_of_module_has_a_place_and_a_colour_of_the_palette():

@@ -99,6 +99,25 @@ def test_drift_and_checks_lead_and_alpha_is_called_advisory():
     assert "0.99999" in text, "a cosine keeps its nines"
 
 
+@pytest.mark.parametrize(
+    ("scored", "told"),
+    [
+        (10, "tensors measured, held against the base model"),
+        (4, "tensors measured, 4 of 10 held against the base model"),
+        (0, "tensors measured, none of them could be held against the base model"),
+    ],
+)
+def test_the_title_says_how_many_tensors_could_be_held_against_the_base(scored, told):
+    changed = number("changed", 0.9 if scored else None, scored=scored)
+    text = drawn(card(number("norm", 12.0), number("integrity.missing", 0), changed))
+    assert told in text
+
+
+def test_what_could_not_be_held_against_the_base_is_not_said_to_be_unmeasured():
+    held = card(*WHOLE, unread=[unread("t", "the base's: it is cut off")])
+    assert "? Not held against the base model (it is cut off): t." in drawn(held)
+
+
 def test_the_tensor_that_moved_most_is_named_first():
     moved = WeightsView(card(*WHOLE), TASK).worst()
     assert [line.split(":")[0] for line in moved] == [
@@ -229,6 +248,16 @@ def test_a_run_that_ended_with_its_weights_names_the_tasks_that_did_not_run():
     ran = [tally("extract"), tally("decide")]
     assert "did not run" not in drawn(
         held.model_copy(update={"provenance": stopped, "tasks": tuple(ran)})
+    )
+
+
+def test_a_task_that_did_not_run_is_not_laid_to_weights_that_nobody_read():
+    held = card(sampled_estimate())
+    lacking = held.provenance.model_copy(update={"datasets": {"extract": "1"}})
+    without = held.model_copy(update={"provenance": lacking, "tasks": ()})
+    assert "because the weights fail" not in drawn(without, width=200)
+    assert "because the weights fail" in drawn(
+        without.model_copy(update={"unread": (unread("*"),)}), width=200
     )
 
 

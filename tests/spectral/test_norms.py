@@ -268,7 +268,8 @@ def test_it_is_the_same_number_each_time(matrix):
 
 
 def test_the_number_of_cores_changes_no_digit(monkeypatch):
-    matrix = np.random.default_rng(11).standard_t(3, (1_500, 1_400)).astype(F32)
+    matrix = np.random.default_rng(11).standard_t(3, (3_000, 2_900)).astype(F32)
+    assert matrix.size > 2 * norms.SHARE
     found = set()
     for threads in (1, 2, 7):
         monkeypatch.setattr(norms, "THREADS", threads)

@@ -247,11 +247,38 @@ def test_frozen_tensors_must_be_the_bases_and_trained_ones_must_not() -> None:
     assert [tensor for tensor, _ in found(result, "integrity.untrained")] == [V1]
 
 
+HEAD = {"score.weight": np.ones((3, 64), np.float32)}
+
+
 def test_tensors_beside_those_of_the_base_do_not_hide_that_nothing_was_trained() -> None:
-    more = {"score.weight": np.ones((3, 64), np.float32)}
-    result = weighed(MemorySource(BASE | more), MemorySource(BASE))
+    result = weighed(MemorySource(BASE | HEAD), MemorySource(BASE))
     ((_, message),) = found(result, "drift.unchanged")
     assert "of tensors that the base has" in message
+    assert "what the base lacks (score.weight)" in message and "declare" in message
+
+
+def test_a_new_head_on_a_backbone_declared_frozen_is_no_training_that_never_arrived() -> None:
+    probe = MemorySource(BASE | HEAD)
+    assert found(weighed(probe, MemorySource(BASE), frozen=["model.*"]), "drift.unchanged") == []
+    some = weighed(probe, MemorySource(BASE), frozen=["*q_proj*"])
+    assert len(found(some, "drift.unchanged")) == 1, "the others were to be trained"
+    alone = weighed(MemorySource(BASE), MemorySource(BASE), frozen=["*"])
+    assert len(found(alone, "drift.unchanged")) == 1, "then nothing can have been trained"
+
+
+def test_new_rows_of_a_table_may_be_all_that_was_trained() -> None:
+    grown = dict(BASE) | {TABLE: np.vstack([BASE[TABLE], np.ones((2, BASE[TABLE].shape[1]))])}
+    grown[TABLE] = grown[TABLE].astype(np.float32)
+    ((_, message),) = found(weighed(MemorySource(grown), MemorySource(BASE)), "drift.unchanged")
+    assert f"new rows of {TABLE}" in message
+    declared = weighed(MemorySource(grown), MemorySource(BASE), frozen=["*"])
+    assert found(declared, "drift.unchanged") == []
+
+
+def test_training_of_one_tensor_alone_has_arrived() -> None:
+    part = dict(BASE) | {TABLE: BASE[TABLE] + np.float32(0.001)}
+    result = weighed(MemorySource(part), MemorySource(BASE), frozen=["*layers*"])
+    assert result.findings == ()
 
 
 def test_a_pattern_of_tensors_that_the_base_lacks_cannot_be_compared() -> None:

@@ -8,7 +8,7 @@ is wanted, the rows between are read as well.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,14 @@ if TYPE_CHECKING:
 
 ReadRows = Callable[[int, int], "Array"]
 """Start, stop → these rows of a whole tensor in its logical layout, as float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnedTensor(Tensor):
+    """A matrix that its file holds as (in, out): the transpose of what is read, and of what its ``shape`` says.
+
+    The parameter of the model's class is turned likewise, as GPT-2's linear layers and some blocks of experts are.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +109,7 @@ def plain_pieces(header: Header, config: Config, *, split: bool) -> Iterator[Pie
             read = partial(read_columns if turned else read_float32, matrix)
             yield from _apart(_expert(tensor, number, turned=turned), read, inner, split=split)
     elif len(shape) == 2 and is_turned(name, inner):
-        whole = replace(tensor, shape=shape[::-1])
+        whole = _turned(replace(tensor, shape=shape[::-1]))
         yield from _apart(whole, partial(read_columns, header), inner, split=split)
     else:
         header = replace(header, shape=_squeezed(name, shape))
@@ -136,7 +144,13 @@ def _expert(block: Tensor, number: int, *, turned: bool) -> Tensor:
     _, rows, columns = block.shape
     shape = (columns, rows) if turned else (rows, columns)
     name = f"{block.name}[{number}]"
-    return replace(block, name=name, shape=shape, form="matrix", expert=number)
+    one = replace(block, name=name, shape=shape, form="matrix", expert=number)
+    return _turned(one) if turned else one
+
+
+def _turned(tensor: Tensor) -> TurnedTensor:
+    """Return a tensor, described in its logical layout, as one that is stored the other way round."""
+    return TurnedTensor(**{field.name: getattr(tensor, field.name) for field in fields(tensor)})
 
 
 def _squeezed(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from evalkit.errors import RunError, UsageError
 from evalkit.loaders.weights import open_weights
+from evalkit.loaders.weights.layout import TurnedTensor
 
 torch = pytest.importorskip("torch")
 
@@ -105,6 +106,31 @@ def test_a_turned_layer_is_known_by_its_shape_where_there_is_no_configuration(tm
     np.testing.assert_array_equal(
         source.read(key), tensors["h.0.attn.c_attn.weight"][:, 4:8].T.numpy()
     )
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_what_the_file_holds_the_other_way_round_says_so_and_nothing_else_does(tmp_path, split):
+    block = "model.layers.0.mlp.experts.down_proj"
+    names = ["h.0.attn.c_attn.weight", "h.0.attn.c_proj.weight", "h.0.ln_1.weight", "wte.weight"]
+    gpt2 = dict(zip(names, (filled(4, 12), filled(4, 4), filled(4), filled(9, 4)), strict=True))
+    cases = [
+        (gpt2, {"model_type": "gpt2"}, set(names[:2])),
+        ({"model.layers.0.mlp.up_proj.weight": filled(8, 8)}, {"model_type": "llama"}, set()),
+        ({block: filled(3, 8, 4)}, {"model_type": "llama4_text", "hidden_size": 4}, {block}),
+        ({block: filled(3, 4, 8)}, {"model_type": "mixtral", "hidden_size": 4}, set()),
+    ]
+    for number, (tensors, config, expected) in enumerate(cases):
+        place = tmp_path / str(number)
+        checkpoint(place, tensors, config)
+        source = open_weights(place, split=split)
+        turned = [t for t in source.tensors if isinstance(t, TurnedTensor)]
+        assert {tensor.stored for tensor in turned} == expected
+        assert {t.stored for t in source.tensors if t not in turned} == tensors.keys() - expected
+        for tensor in turned:
+            if not tensor.part_of:
+                stored = tensors[tensor.stored].numpy()
+                whole = stored if tensor.expert is None else stored[tensor.expert]
+                np.testing.assert_array_equal(source.read(tensor), whole.T)
 
 
 # --- quantised weights -----------------------------------------------------------------------------------------
