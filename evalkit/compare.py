@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import repeat
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evalkit.estimating import full_name, slice_rows
 from evalkit.identity import derived_seed
@@ -38,7 +39,7 @@ def compare_tables(
     if "baseline" not in tables:
         return []
     baselines = {(table.task, table.metric): table for table in tables["baseline"]}
-    plans: dict[str, _Plan] = {}
+    plans: dict[tuple[str, int], _Plan] = {}
     comparisons: list[Comparison] = []
     for candidate in tables.get("candidate", ()):
         baseline = baselines.get((candidate.task, candidate.metric))
@@ -46,9 +47,10 @@ def compare_tables(
         if baseline is None or reason:
             comparisons += _incomparable(candidate, reason)
             continue
-        if candidate.task not in plans:
-            plans = {candidate.task: _Plan.of(candidate, seed)}  # only one task's is kept
-        comparisons += _compared(plans[candidate.task], candidate, baseline, level)
+        planned = candidate.task, candidate.planned[None]  # people rate some of a task's samples
+        if planned not in plans:
+            plans = {planned: _Plan.of(candidate, seed)}  # only one is kept
+        comparisons += _compared(plans[planned], candidate, baseline, level)
     return comparisons
 
 
@@ -137,7 +139,7 @@ def _compared(
     pairs = {slice_: rows_M[both_P[rows_M]] for slice_, rows_M in plan.slices.items()}
     stats = {slice_: (candidate_PK[rows], baseline_PK[rows]) for slice_, rows in pairs.items()}
     resampled: Mapping[str | None, Resampled] = {}
-    if any(measure.kind == "corpus" for measure in candidate.measures):
+    if any(measure.kind == "corpus" or measure.over >= 0 for measure in candidate.measures):
         sets = [(np.hstack(stats[slice_]), rows) for slice_, rows in pairs.items()]
         resampled = dict(zip(pairs, Resampled.each(plan.resampler, sets), strict=True))
     binary = candidate.binary and baseline.binary
@@ -154,19 +156,38 @@ def _compared(
                 anytime=anytime,
             )
             made = _comparison(candidate, measure, slice_, len(pairs[slice_]), found)
-            if len(pairs[slice_]) == len(rows_M) or measure.kind == "corpus":
+            asked_M = rows_M
+            if measure.over >= 0:
+                asked_M = rows_M[
+                    _may_be_over(measure.over, candidate_PK[rows_M], baseline_PK[rows_M])
+                ]
+            if both_P[asked_M].all() or measure.kind == "corpus":
                 yield made
                 continue
-            column_M2 = candidate_PK[rows_M, measure.column], baseline_PK[rows_M, measure.column]
+            column_M2 = candidate_PK[asked_M, measure.column], baseline_PK[asked_M, measure.column]
             yield made.model_copy(
                 update=_extremes(
                     measure,
                     *column_M2,
                     binary=binary and measure.kind == "rate",
-                    clusters_M=plan.clusters(rows_M),
+                    clusters_M=plan.clusters(asked_M),
                     anytime=anytime,
                 )
             )
+
+
+def _may_be_over(over: int, candidate_MK: Array, baseline_MK: Array) -> NDArray[np.bool_]:
+    """Return which of M planned samples a rate is over, or may be, since neither model has a score for them.
+
+    None, so that there is no worst case, where the models do not agree on what it is over: that is then no property of
+    the sample, such as its label, and a missing answer could have made it either.
+    """
+    ours_M, theirs_M = candidate_MK[:, over], baseline_MK[:, over]
+    known_M = np.where(np.isnan(ours_M), theirs_M, ours_M)
+    both_M = ~(np.isnan(ours_M) | np.isnan(theirs_M))
+    if (ours_M[both_M] != theirs_M[both_M]).any() or ((known_M > 0) & (known_M < 1)).any():
+        return np.zeros(len(known_M), dtype=bool)
+    return np.isnan(known_M) | (known_M > 0)
 
 
 def _extremes(
@@ -210,7 +231,11 @@ def _comparison(
     if found is None:
         undefined = f"a model has no value on the {pairs:,} samples scored for both"
         return empty.model_copy(update={"reason": undefined}) if pairs else empty
-    higher = measure.better == "higher"
+    changes = (
+        (found.gained, found.lost) if measure.better == "higher" else (found.lost, found.gained)
+    )
+    # A rate over some of the pairs has no score on the others, so changed pairs are no share of all pairs.
+    improved, worsened = (None, None) if measure.over >= 0 else changes
     return empty.model_copy(
         update={
             "status": "compared",
@@ -222,8 +247,8 @@ def _comparison(
             "intervals": found.intervals,
             "p_value": found.p_value,
             "test": found.test,
-            "improved": found.gained if higher else found.lost,
-            "worsened": found.lost if higher else found.gained,
+            "improved": improved,
+            "worsened": worsened,
             "errors": found.errors,
             "warnings": found.warnings,
         }

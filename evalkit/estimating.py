@@ -69,10 +69,12 @@ def _estimates_of(
                 task=table.task,
                 metric=full_name(table.metric, measure.name),
                 slice=slice_,
-                kind=measure.kind,
+                # Which samples without a score it would be over is not known: ``n`` tells rules that they may be any.
+                kind="corpus" if measure.over >= 0 else measure.kind,
                 value=found.value,
                 interval=found.interval,
                 counts=table.counts(slice_, len(stats_NK)),
+                n=found.n,
                 unit=measure.unit,
                 better=measure.better,
                 signature=table.signature,

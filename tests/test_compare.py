@@ -268,6 +268,114 @@ def test_more_unscored_samples_never_help(data):
         before = after
 
 
+# --- rates over some of the samples ---
+
+OVER = (rate("tpr", column=1, over=0), rate("ppv", column=1, over=2))
+
+
+def outcomes(seed, n=60):
+    """Label, true positive, selected: the labels are those of the data, whatever the seed."""
+    rng = np.random.default_rng(seed)
+    label = np.arange(n) % 3 > 0
+    selected = rng.random(n) < np.where(label, 0.8, 0.3)
+    return np.column_stack([label, label & selected, selected]).astype(float)
+
+
+def test_a_rate_over_labels_is_compared_on_the_pairs_with_that_label():
+    one, two = outcomes(1), outcomes(2)
+    found = compared(table(range(60), one, measures=OVER), table(range(60), two, measures=OVER))
+    for slice_, rows in ((None, np.arange(60)), ("region=us", np.arange(1, 60, 2))):
+        labelled = rows[one[rows, 0] == 1]
+        differences = (one - two)[labelled, 1]
+        gained, lost = int((differences > 0).sum()), int((differences < 0).sum())
+        made = found["json.tpr", slice_]
+        assert made.difference == pytest.approx(differences.mean())
+        assert made.interval == bonett_price_interval(gained, lost, len(labelled), 0.95)
+        assert (made.test, made.pairs) == ("mcnemar mid-p", len(rows))
+
+
+def test_a_rate_over_what_each_model_selected_is_compared_by_resampling():
+    one, two = outcomes(1), outcomes(2)
+    found = compared(table(range(60), one, measures=OVER), table(range(60), two, measures=OVER))
+    ppv = found["json.ppv", None]
+    values = [each[:, 1].sum() / each[:, 2].sum() for each in (one, two)]
+    assert (ppv.candidate, ppv.baseline) == pytest.approx(values)
+    assert (ppv.test, ppv.interval is None) == ("approximate randomisation", False)
+
+
+def test_changed_pairs_of_a_rate_over_some_are_no_share_of_all_pairs_and_so_not_told():
+    one, two = outcomes(1), outcomes(2)
+    found = compared(table(range(60), one, measures=OVER), table(range(60), two, measures=OVER))
+    make = find("condition", "max_flips").make
+    for made in found.values():
+        assert (made.improved, made.worsened) == (None, None)
+        decision = make(make.Options(value=0.5)).decide(Evidence(made.name, None, made))
+        assert decision.status == "missing"
+
+
+def test_a_rate_over_labels_that_no_pair_has_is_no_comparison():
+    one, two = outcomes(1), outcomes(2)
+    found = compared(
+        table(range(0, 60, 3), one[::3], measures=OVER),
+        table(range(0, 60, 3), two[::3], measures=OVER),
+    )["json.tpr", None]
+    assert (found.status, found.difference) == ("no pairs", None)
+    assert "no value on the 20 samples" in found.reason
+
+
+def test_a_missing_answer_counts_in_the_worst_case_of_a_rate_over_labels_where_its_label_may_be_one():
+    one, two = outcomes(1), outcomes(2)
+    # 0 to 29: the candidate has no score and the baseline tells the label. 57 to 59: nobody has, nor a label.
+    found = compared(
+        table(range(30, 57), one[30:57], missing=[*range(30), 57, 58, 59], measures=OVER),
+        table(range(57), two[:57], missing=[57, 58, 59], measures=OVER),
+    )
+    tpr, ppv = found["json.tpr", None], found["json.ppv", None]
+    asked = [i for i in range(57) if one[i, 0]]
+    ours = [one[i, 1] if i >= 30 else 0 for i in asked] + [0] * 3
+    theirs = [two[i, 1] for i in asked] + [1] * 3
+    assert tpr.worst is not None
+    assert tpr.worst.difference == pytest.approx(np.mean(ours) - np.mean(theirs))
+    assert (tpr.pairs, tpr.unpaired) == (27, 33)
+    assert ppv.worst is ppv.best is None
+
+
+def test_answers_missing_where_the_label_is_known_to_be_another_leave_no_worst_case():
+    one, two = outcomes(1), outcomes(2)
+    kept = [i for i in range(60) if i % 3]
+    found = compared(
+        table(kept, one[kept], missing=range(0, 60, 3), measures=OVER),
+        table(range(60), two, measures=OVER),
+    )["json.tpr", None]
+    assert (found.unpaired, found.worst) == (20, None)
+    assert found.status == "compared"
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_more_unscored_samples_never_help_a_rate_over_labels(data):
+    n, seed = data.draw(st.integers(4, 40)), data.draw(st.integers(0, 1000))
+    measures, cluster = OVER[:1], data.draw(st.sampled_from([None, fives]))
+    tables = {
+        "candidate": table(range(n), outcomes(seed, n), measures=measures, cluster=cluster),
+        "baseline": table(range(n), outcomes(seed + 1, n), measures=measures, cluster=cluster),
+    }
+    before = compared(tables["candidate"], tables["baseline"])["json.tpr", None]
+    for _ in range(3):
+        role = data.draw(st.sampled_from(["candidate", "baseline"]))
+        lost = data.draw(st.sampled_from(tables[role].sample_ids))
+        tables[role] = without_score(tables[role], int(lost[1:]))
+        now = compared(tables["candidate"], tables["baseline"])["json.tpr", None]
+        was, less = before.worst or before, now.worst or now
+        if was.difference is None or less.difference is None:
+            continue
+        assert less.difference <= was.difference + 1e-9
+        for one, other in zip(was.intervals, less.intervals, strict=True):
+            assert other.low <= one.low + 1e-9
+            assert other.high <= one.high + 1e-9
+        before = now
+
+
 # --- samples whose number was decided by looking at them ---
 
 

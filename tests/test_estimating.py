@@ -110,3 +110,22 @@ def test_nothing_scored_is_no_number():
 def test_a_table_whose_samples_were_looked_at_has_intervals_that_hold_at_any_look():
     for found in estimates(table(anytime=True)):
         assert found.interval.method == "betting"
+
+
+def test_a_rate_over_some_samples_tells_their_number_and_has_no_worst_case():
+    label = (np.arange(N) % 3 > 0).astype(float)
+    measures = (rate("tpr", column=0, over=1), rate("all", column=1))
+    stats = np.column_stack([label * RIGHT, label])
+    tpr, south = (
+        e
+        for e in estimates(table(stats=stats, measures=measures))
+        if e.metric == "m.tpr" and e.slice in (None, "region=south")
+    )
+    assert (tpr.kind, tpr.n, tpr.counts.scored) == ("corpus", 40, N)
+    assert tpr.interval == wilson_interval((label * RIGHT).sum(), 40, 0.95)
+    rows = np.array([r == "south" for r in REGIONS])
+    assert south.n == (label[rows] == 1).sum() == 0
+    assert (south.value, south.interval) == (None, None)
+    assert south.warnings == ("not estimable: it is over none of the 20 scored samples",)
+    whole = estimates(table(stats=stats, measures=measures))[-1]
+    assert (whole.kind, whole.n) == ("rate", None)

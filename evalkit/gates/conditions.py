@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from evalkit.records.scorecard import Comparison, Estimate, Interval
+from evalkit.records.scorecard import Comparison, Disparity, Estimate, Interval
 from evalkit.records.suite import Spec
 from evalkit.records.verdict import OutcomeStatus
 
@@ -43,6 +43,8 @@ class Evidence:
     scores: Callable[[], Scores] | None = None
     """Every planned sample's scores, read when a condition asks; None where the run's samples are not at hand or a
     sample alone has no score (corpus measures)."""
+    disparity: Disparity | None = None
+    """What stands behind the estimate of a gap between groups; None for other numbers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,13 @@
 
 Samples without a score (failed, ungradable) are never forgotten: where scores have known ends they count against the
 rule, at the lower end for a floor, at the upper for a ceiling (``unscored``). Other measures have no worst case; what
-is missing is said in the reason.
+is missing is said in the reason, as it is of a ratio of what averaged replicates make of it in part.
 
 A rule that is ``exact`` reads Clopper and Pearson's interval, for safety: with no failure among 300 samples it
 reaches 1.2 %. It exists for zeros and ones of independent samples alone; elsewhere the rule is undecided.
+
+A ``gap`` between groups of people is decided by its interval, which is made so that equal groups keep to a ceiling;
+``gap_at_most`` (``gaps``) says it in two limits. Samples without a score or a group can move only its farther end.
 
 A ``census`` (weights, read in full) has no sample to grow: its interval is a point, or what a fit leaves open, and no
 number of samples would decide. Tensors that were not measured may hold anything, so such a rule can fail and not pass.
@@ -23,8 +26,9 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from evalkit.gates.conditions import Condition, Decision, Evidence
-from evalkit.gates.unscored import is_counted, worst_case
+from evalkit.gates.unscored import is_counted, is_unbounded, unmeasured, worst_case
 from evalkit.gates.wording import (
+    between,
     figures,
     need_in_words,
     plain,
@@ -73,7 +77,7 @@ class _Limits(Condition):
             return _of_census(evidence.name, estimate, estimate.value, self.ends)
         low, high = self.ends
         cases = [
-            _limited(evidence.name, estimate, end, floor=floor, exact=self.exact)
+            _limited(evidence, estimate, end, floor=floor, exact=self.exact)
             for end, floor in ((low, True), (high, False))
             if end is not None
         ]
@@ -90,7 +94,8 @@ class _Limits(Condition):
             return (
                 f"{name} is {figures(value)[0]} without an interval ({why}), so nothing is decided"
             )
-        if estimate.kind == "corpus" and estimate.counts.scored < FEWEST_UNITS:
+        resampled = estimate.kind == "corpus" and estimate.n is None
+        if resampled and estimate.counts.scored < FEWEST_UNITS:
             shown = value_with_interval(value, interval)
             return f"{name} is {shown}, but resamples of fewer than {FEWEST_UNITS} samples decide nothing"
         point = estimate.kind == "census" and interval.low == interval.high
@@ -102,9 +107,11 @@ class _Limits(Condition):
         return ""
 
 
-def _limited(name: str, estimate: Estimate, limit: float, *, floor: bool, exact: bool) -> Decision:
+def _limited(
+    evidence: Evidence, estimate: Estimate, limit: float, *, floor: bool, exact: bool
+) -> Decision:
     """Answer for one limit, with samples that have no score counted against it."""
-    value, interval, told = worst_case(estimate, floor=floor)
+    value, interval, told = worst_case(estimate, evidence.disparity, floor=floor)
     if exact:
         n = estimate.counts.planned
         found = clopper_pearson_interval(round(value * n), n, interval.level)
@@ -114,15 +121,26 @@ def _limited(name: str, estimate: Estimate, limit: float, *, floor: bool, exact:
     kept = interval.low >= limit if floor else interval.high <= limit
     broken = interval.high < limit if floor else interval.low > limit
     status: OutcomeStatus
-    if kept:
+    gap = evidence.disparity
+    # Of a gap the limit to how wide it is may be open, whatever its interval says.
+    lacking = "" if gap is None or floor != (gap.form == "ratio") else unmeasured(gap)
+    if kept and not (gap and lacking and is_unbounded(estimate, gap)):
         status, verdict = "pass", f"wholly at or {'above' if floor else 'below'} {at}"
     elif broken:
         status, verdict = "fail", f"wholly {'below' if floor else 'above'} {at}"
+    elif lacking:
+        status, verdict = "inconclusive", f"so that it is not shown to keep to {at}"
     else:
         n = estimate.counts.planned if told else estimate.counts.scored
-        needed = samples_needed(value, interval, limit, n)
+        needed = samples_needed(value, interval, limit, estimate.n or n)
+        if estimate.n:  # of so many more samples it will be over the same share
+            needed *= estimate.counts.scored / estimate.n
         status, verdict = "inconclusive", f"which straddles {at}: {need_in_words(needed, n)}"
-    reason = f"{name} is {told}{shown}, {verdict}{_left_out(estimate, told)}"
+    if evidence.disparity is not None:  # of a gap, the groups are told too
+        behind = between(evidence.disparity)
+        reason = f"{evidence.name} is {shown}{told}, {verdict}; {behind}"
+    else:
+        reason = f"{evidence.name} is {told}{shown}, {verdict}{_left_out(estimate, told)}"
     return Decision(status, reason, value, interval)
 
 
@@ -165,11 +183,15 @@ def _left_out(estimate: Estimate, told: str) -> str:
 
 def _nothing_scored(estimate: Estimate) -> str:
     counts = estimate.counts
+    if estimate.kind == "gap":
+        return "; ".join(estimate.warnings) or "there are no two groups to compare"
     if estimate.kind == "census":
         why = "; ".join(estimate.warnings)
         return f"it was measured on none of {counts.planned:,} tensors" + (why and f" ({why})")
     if counts.planned == 0:
         return "there are no samples"
+    if estimate.n == 0:
+        return "; ".join(estimate.warnings)
     if counts.scored:
         return f"it is undefined on the {counts.scored:,} scored samples"
     return f"of {counts.planned:,} samples {counts.failed:,} failed and {counts.unscored:,} could not be graded"

@@ -4,8 +4,8 @@ A task with ``stop: early`` draws its samples in a random order and ends at the 
 whatever severity, passes or fails by its own condition. So many looks void ordinary intervals (looking every 10 samples
 turns 5 % false alarms into 29 %); those of such a task are by betting, valid at all looks at once (``stats.betting``).
 There are such intervals for rates and means within known bounds over independent samples, and for conditions that
-compare one with a fixed limit. Where any rule on the task asks for something else, the task runs in full instead, with
-ordinary intervals.
+compare one with a fixed limit; for gaps between groups there are none. Where any rule on the task asks for something
+else, the task runs in full instead, with ordinary intervals.
 
 A slice's rules are decided only when each of its values in the data set has been seen, and nothing is while the task is
 short of its ``min_coverage``.
@@ -19,6 +19,7 @@ from typing import Final
 
 from evalkit.compare import compare_tables
 from evalkit.estimating import estimate_tables, full_name
+from evalkit.fairness import gap_names, group_names, may_match_gap
 from evalkit.gates.against_baseline import AgainstBaseline
 from evalkit.gates.conditions import Condition, Evidence
 from evalkit.gates.evaluate import condition_of, matching, may_match_slice
@@ -67,6 +68,11 @@ def why_not_sequential(
     for gate in gates:
         for rule in gate.rules:
             measures = measures_under(rule, task, metrics)
+            if named := of_groups_under(rule, task, metrics):
+                return (
+                    f"rule {rule.id!r} reads {named[0]}, which compares groups, and for that no interval holds at any "
+                    "look"
+                )
             if not measures:
                 continue
             found = True
@@ -82,7 +88,7 @@ def measures_under(
 ) -> dict[str, Measure]:
     """Return the measures of a task, by name, that a rule reads, or may read for some value of a slice."""
     pattern, at, slice_pattern = rule.estimate.partition("@")
-    if at and not any(may_match_slice(slice_pattern, field) for field in task.slices):
+    if at and not any(may_match_slice(slice_pattern, field) for field in task.split_by):
         return {}
     measures = {
         estimate_name(task.name, full_name(metric.name, measure.name), None): measure
@@ -90,6 +96,21 @@ def measures_under(
         for measure in metric.measures
     }
     return {name: measures[name] for name in matching(pattern, measures)}
+
+
+def of_groups_under(rule: RuleSpec, task: SampledTask, metrics: Sequence[Metric]) -> list[str]:
+    """Return the names, without what stands behind the ``@``, that a rule reads of what groups add to a task's metrics.
+
+    These are gaps between groups, and each group's share of answers without a score.
+    """
+    pattern, at, slice_pattern = rule.estimate.partition("@")
+    fields = task.groups.names if task.groups else ()
+    found: list[str] = []
+    if at and any(may_match_gap(slice_pattern, field) for field in fields):
+        found += matching(pattern, gap_names(task, metrics))
+    if at and any(may_match_slice(slice_pattern, field) for field in fields):
+        found += matching(pattern, group_names(task, metrics))
+    return found
 
 
 def _why_not_condition(gate: GateSpec, rule: RuleSpec, *, has_baseline: bool) -> str:
@@ -118,6 +139,8 @@ def _why_not_measure(measures: Mapping[str, Measure]) -> str:
     for name, measure in measures.items():
         if measure.kind == "corpus":
             return f"reads {name}, a corpus measure, for which no interval holds at any look"
+        if measure.over >= 0:
+            return f"reads {name}, which is over some of the samples only, for which no interval holds at any look"
         if measure.unit not in UNIT_BOUNDS:
             return f"reads {name} in {measure.unit}, without known bounds no interval holds at any look"
     return ""

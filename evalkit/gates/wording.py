@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evalkit.records.scorecard import Interval
+from evalkit.records.scorecard import Disparity, Interval
 from evalkit.stats.intervals import normal_quantile
 
 MOST_DECIMALS = 8
@@ -77,3 +77,25 @@ def need_in_words(needed: float, n: int, noun: str = "samples") -> str:
     digits = max(0, len(str(round(needed))) - 3)
     about = max(round(needed / 10**digits) * 10**digits, n + 1)
     return f"at this value it needs about {about:,} {noun}; you have {n:,}"
+
+
+def between(disparity: Disparity) -> str:
+    """Return the groups farthest apart with their numbers: ``tpr is lowest for Oak (0.512 of 201, 95 % …)``."""
+    if disparity.low is not None and disparity.low == disparity.high:
+        held = [c for c in disparity.cells if c.measure == disparity.measure and not c.left_out]
+        if held and held[0].value is not None and all(c.value == held[0].value for c in held):
+            return f"{disparity.measure} is {figures(held[0].value)[0]} for every {disparity.by}"
+    ends = []
+    for word, group in (("lowest", disparity.low), ("highest", disparity.high)):
+        cell = next(
+            (c for c in disparity.cells if (c.measure, c.group) == (disparity.measure, group)), None
+        )
+        if cell is None or cell.value is None:
+            continue
+        (value,) = figures(cell.value)
+        told = f"{value} on {cell.n:,} samples"
+        if cell.interval is not None:
+            low, high = figures(cell.interval.low, cell.interval.high)
+            told += f", {percent(cell.interval.level)} interval {low} to {high}"
+        ends.append(f"{word} for {disparity.by}={cell.group} ({told})")
+    return f"{disparity.measure} is {' and '.join(ends)}"

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from evalkit.identity import signature
 from evalkit.records.exchange import Completion, Need, Sample, Score, Unscored
 from evalkit.records.scorecard import Better
-from evalkit.records.suite import Spec
+from evalkit.records.suite import SampledTask, Spec
 
 Array = NDArray[np.float64]
 FromSums = Callable[[Array, Array], Array]
@@ -55,6 +55,11 @@ class Measure:
     """``fraction`` (0–1), ``points`` (0–100), ``bits/byte`` …"""
     better: Better
     """Which direction is better."""
+    over: int = -1
+    """A statistic of zeros and ones: the number is over the samples where it is 1 (such as those whose label is
+    positive), and the averaged statistic is 0 elsewhere; -1 for a number over all samples."""
+    over_answers: bool = False
+    """Whether the model's answers decide which samples it is over (those it selects), and not the data."""
 
     def aggregate(self, stats_NK: Array) -> float:
         """Return the number for a set of samples; NaN when it has none."""
@@ -62,9 +67,24 @@ class Measure:
         return float(self.from_sums(sums_K, np.asarray(float(len(stats_NK)))))
 
 
-def _mean_of(column: int) -> FromSums:
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """How far a measure, or several, lie apart between groups of samples."""
+
+    name: str
+    """Appended to the metric's name with a dot."""
+    measures: tuple[str, ...]
+    """Names of the measures whose gaps it joins."""
+    form: Literal["difference", "ratio"] = "difference"
+    """``difference``: greatest group − least group, 0 where all are equal; ``ratio``: least ÷ greatest, 1 where all are
+    equal."""
+    joined: Literal["worst", "mean"] = "worst"
+    """Of several measures: the widest gap, or the mean of their gaps."""
+
+
+def _mean_of(column: int, over: int) -> FromSums:
     def from_sums(sums_XK: Array, n_X: Array) -> Array:
-        return ratio(sums_XK[..., column], n_X)
+        return ratio(sums_XK[..., column], n_X if over < 0 else sums_XK[..., over])
 
     return from_sums
 
@@ -77,14 +97,26 @@ def ratio(numerator: Array, denominator: Array) -> Array:
     return quotient
 
 
-def rate(name: str, *, column: int, better: Better = "higher") -> Measure:
-    """Return a measure: the share of samples whose statistic is 1; every statistic is 0 or 1."""
-    return Measure(name, "rate", column, _mean_of(column), "fraction", better)
+def rate(
+    name: str,
+    *,
+    column: int,
+    better: Better = "higher",
+    over: int = -1,
+    over_answers: bool = False,
+) -> Measure:
+    """Return a measure: the share of samples whose statistic is 1; every statistic is 0 or 1.
+
+    With ``over`` it is the share among the samples where that statistic is 1; ``column`` is 0 on all others.
+    ``over_answers`` says that the model's answers decide which these are.
+    """
+    from_sums = _mean_of(column, over)
+    return Measure(name, "rate", column, from_sums, "fraction", better, over, over_answers)
 
 
 def mean(name: str, *, column: int, unit: str = "fraction", better: Better = "higher") -> Measure:
     """Return a measure: the mean of one statistic over samples."""
-    return Measure(name, "mean", column, _mean_of(column), unit, better)
+    return Measure(name, "mean", column, _mean_of(column, -1), unit, better)
 
 
 def corpus(name: str, from_sums: FromSums, *, unit: str, better: Better = "higher") -> Measure:
@@ -111,6 +143,8 @@ class Metric:
     """The kinds of task it can score."""
     needs_target: bool = True
     """Whether the task must declare a target."""
+    advisory: ClassVar[str] = ""
+    """Why no blocking rule may rest on its numbers; empty where one may."""
     version: ClassVar[int] = 1
     """Grows when the same answers would score differently."""
 
@@ -118,6 +152,23 @@ class Metric:
         """Build the metric from checked options; raise ValueError on what the declaration cannot say."""
         self.name = name
         self.options = options
+
+    def on(self, task: SampledTask) -> Metric:
+        """Return the metric as it measures one task, whose declaration may decide what it yields; itself by default.
+
+        Raises UsageError where it cannot measure this task.
+        """
+        return self
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """The judges whose judgements it reads, in a second pass; empty for metrics that read answers alone."""
+        return ()
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """The gaps between groups that it yields where a task declares ``groups``: one for each measure by default."""
+        return tuple(Gap(f"{m.name}.gap" if m.name else "gap", (m.name,)) for m in self.measures)
 
     @property
     def signature(self) -> str:

@@ -10,8 +10,7 @@ per character (``acc_norm``) or per UTF-8 byte (``acc_bytes``) of the choice wit
 of equals the first. ``tied`` is the share of samples whose two likeliest choices are within 1e-6: a
 high share says that accuracy is chance, or that log-probabilities are missing.
 
-Both fail closed. Zeros throughout, which servers send when they hold no log-probabilities and which
-would read as a perplexity of 1, are no measurement; nor are NaN, infinities and values above 0.
+Both fail closed (``logprobs``).
 
 **Source** lm-evaluation-harness 0.4, ``api/task.py``. Words are ``len(re.split(r"\\s+", text))``, so
 space at either end counts one more. **Deviation** A sample with a token of probability 0 (-inf) is
@@ -28,18 +27,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from evalkit.metrics.base import Array, FromSums, Metric, corpus, rate, ratio
+from evalkit.metrics.logprobs import TIE, log_likelihoods
 from evalkit.records.exchange import Completion, Sample, Score, Unscored
 from evalkit.registry import register
-
-TIE = 1e-6
-"""Nats; two choices nearer than this are tied."""
-ROUNDING = 1e-3
-"""How far above 0 a log-probability may lie through rounding alone (bfloat16 included)."""
-
-IMPOSSIBLE = -9999.0
-"""Nats; what servers send for -inf, which JSON cannot hold (vLLM's completions API)."""
-
-NO_LOGPROBS = "no log-probabilities"
 
 _SPACE = re.compile(r"\s+")
 
@@ -132,23 +122,6 @@ class MultipleChoice(Metric):
             len(best) > 1 and best[0] - best[1] < TIE,
         )
         return Score(tuple(map(float, flags)))
-
-
-def log_likelihoods(completions: Sequence[Completion]) -> list[float] | Unscored:
-    """Return Σ ln p (nats, exactly rounded) of each completion, or why these are no measurement."""
-    totals = []
-    for completion in completions:
-        logprobs = completion.logprobs
-        if logprobs is None:
-            return Unscored(NO_LOGPROBS)
-        if not logprobs:
-            return Unscored("no scored token")
-        if min(logprobs) <= IMPOSSIBLE:
-            return Unscored("a token has probability 0")
-        if not max(logprobs) <= ROUNDING or math.isnan(total := math.fsum(logprobs)):
-            return Unscored("not log-probabilities", "a value is NaN or above 0")
-        totals.append(total)
-    return totals if any(totals) else Unscored(NO_LOGPROBS, "every one is 0")
 
 
 def count_words(text: str) -> int:

@@ -153,14 +153,21 @@ def _mean_interval(
 def bounded_interval(
     value: float, n: float, level: float, bounds: Bounds | None
 ) -> Interval | None:
-    """Return a conservative interval where n values between ``bounds`` show no spread; None without bounds."""
+    """Return a conservative interval where n values between ``bounds`` show no spread; None without bounds.
+
+    Of values none of which was seen to differ, at most a share u may: Wilson's upper end for 0 of n. All of them might
+    lie at either end, so the mean lies within u times the distance to that end.
+    """
     if bounds is None or not bounds[0] <= value <= bounds[1]:
         return None
-    low, span = bounds[0], bounds[1] - bounds[0]
-    unit = wilson_interval(n * (value - low) / span, n, level)
+    unit = wilson_interval(0, n, level)
     if unit is None:
         return None
-    return unit.model_copy(update={"low": low + span * unit.low, "high": low + span * unit.high})
+    ends = {
+        "low": value - unit.high * (value - bounds[0]),
+        "high": value + unit.high * (bounds[1] - value),
+    }
+    return unit.model_copy(update=ends)
 
 
 def warnings_for(

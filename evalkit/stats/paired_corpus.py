@@ -5,7 +5,7 @@ of no difference is approximate randomisation: if the models do not differ, swap
 changes nothing, so p = (hits + 1)/(R + 1) with a hit for each round of swaps that sets them at least as far apart.
 
 **Source**: Koehn 2004, EMNLP (paired bootstrap); Riezler & Maxwell 2005, ACL workshop on evaluation measures
-(approximate randomisation).
+(approximate randomisation); Newcombe 1998, Stat. Med. 17, 873, method 10 (independent rates).
 
 **Deviation**: where no sample differs the resamples show no spread, however few the samples. Then bounded measures get
 Tango's interval over their range, and unbounded ones the point 0 under the name ``identical``.
@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import hypot
 
 import numpy as np
 
 from evalkit.records.scorecard import Interval, JointErrors
 from evalkit.stats.discordant import tango_interval
 from evalkit.stats.estimate import UNIT_BOUNDS, Aggregate
-from evalkit.stats.intervals import Array
+from evalkit.stats.intervals import Array, wilson_interval
 from evalkit.stats.joint import resampled_errors
 from evalkit.stats.resampling import (
     FEWEST_UNITS,
@@ -69,30 +70,32 @@ def corpus_difference(
     level: float,
     levels: Sequence[float],
     rng: np.random.Generator | None = None,
+    *,
+    units: int | None = None,
 ) -> CorpusDifference | None:
     """Return the difference of two models whose statistics ``resampled`` holds side by side; None without values.
 
     ``level`` is that of the interval to be shown, ``levels`` those for decisions; fewer than ``FEWEST_UNITS`` units
-    decide nothing. Swaps are those of the task's
-    resampler, or drawn from ``rng``.
+    decide nothing. Swaps are those of the task's resampler, or drawn from ``rng``. ``units`` says how many units hold
+    anything that the measure is over, where these are not all.
     """
     sums = resampled.sums
     found = corpus_values(measure, sums)
     if found is None:
         return None
-    if len(sums.units_U) < 2:
+    units = len(sums.units_U) if units is None else units
+    if units < 2:
         return CorpusDifference(*found)
-    if len(sums.units_U) < FEWEST_UNITS:
+    if units < FEWEST_UNITS:
         levels = ()
     half = sums.sums_UK.shape[1] // 2
     sums_BK, n_B = resampled.drawn
     candidate_B = measure.from_sums(sums_BK[:, :half], n_B)
     baseline_B = measure.from_sums(sums_BK[:, half:], n_B)
     if np.array_equal(sums.sums_UK[:, :half], sums.sums_UK[:, half:]):
-        made = _of_equals(measure.unit, len(sums.units_U), (level, *levels))
-        errors = resampled_errors(
-            candidate_B, baseline_B, added=_of_two_pairs(measure.unit, len(sums.units_U))
-        )
+        made = _of_equals(measure.unit, units, (level, *levels))
+        added = _of_two_pairs(measure.unit, units)
+        errors = resampled_errors(candidate_B, baseline_B, added=added)
         return CorpusDifference(*found, made[0], made[1:], 1.0, errors)
 
     def difference(sums_XK: Array, n_X: Array) -> Array:
@@ -124,6 +127,23 @@ def randomisation_p(sums: UnitSums, difference: FromSums, moved_RK: Array) -> fl
     apart_R = np.abs(difference(swapped_RK, np.full(rounds, n)))
     hits = int((~(apart_R < seen * (1 - 1e-12))).sum())
     return (hits + 1) / (rounds + 1)
+
+
+def newcombe_interval(ones: float, n: float, others: float, m: float, level: float) -> Interval:
+    """Return Newcombe's interval of ones ÷ n − others ÷ m, two independent rates over n, m > 0.
+
+    The distances of each rate from the ends of its Wilson interval, squared and added.
+
+    >>> interval = newcombe_interval(56, 70, 48, 80, 0.95)
+    >>> round(interval.low, 4), round(interval.high, 4)
+    (0.0524, 0.3339)
+    """
+    one, other = wilson_interval(ones, n, level), wilson_interval(others, m, level)
+    assert one is not None and other is not None, "each rate is over something"
+    p, q = ones / n, others / m
+    low = p - q - hypot(p - one.low, other.high - q)
+    high = p - q + hypot(one.high - p, q - other.low)
+    return Interval(low=low, high=high, level=level, method="newcombe")
 
 
 def _swapped(sums: UnitSums, rng: np.random.Generator, rounds: int) -> Array:

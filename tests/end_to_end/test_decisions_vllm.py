@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from commands import evalkit
@@ -28,6 +29,15 @@ rules:
   - {{id: accurate, estimate: decide/exact_match, require: at_least, value: 0.8}}
   - {{id: no-worse, estimate: decide/exact_match, require: no_worse_than, margin: {margin}}}
 """
+FAIR = """\
+gate: fair
+rules:
+  - id: fair
+    estimate: decide/decisions.equal_opportunity_difference@group
+    require: gap_at_most
+    value: 0.05
+    tolerate: 0.15
+"""
 FLOOR = """\
 gate: floor
 rules: [{id: accurate, estimate: decide/exact_match, require: at_least, value: 0.8}]
@@ -44,6 +54,10 @@ def work(root, tmp_path_factory):
     for margin in ("0.002", "0.02"):
         (folder / f"margin-{margin}.yaml").write_text(GATE.format(margin=margin))
     (folder / "floor.yaml").write_text(FLOOR)
+    groups = "groups: {by: [group]}\n    metrics: [exact_match, decisions]"
+    grouped = SUITE.format(data=data, stop="full").replace("metrics: [exact_match]", groups)
+    (folder / "groups.yaml").write_text(grouped)
+    (folder / "fair.yaml").write_text(FAIR)
     released = root / "suites/quickstart/models/baseline"
     done = evalkit(
         *("run", folder / "full.yaml", "--candidate", released, "--gate", folder / "floor.yaml"),
@@ -103,3 +117,34 @@ def test_a_task_that_may_stop_early_fails_a_worse_candidate_on_fewer_samples(wor
     (early,) = [tally["early"] for tally in tallies if tally["model"] == "candidate"]
     assert early["decided"]
     assert early["drawn"] < early["available"] == 800
+
+
+def decided_on_groups(work, root, model):
+    """Judge a checkpoint by its decisions about two districts, without a baseline."""
+    out = work / f"fair-{model}"
+    done = evalkit(
+        *("run", work / "groups.yaml", "--candidate", root / "suites/quickstart/models" / model),
+        *("--gate", work / "fair.yaml", "--backend", "vllm", "--out", out),
+        *("--store", work / "reports" / "answers.sqlite"),
+        cwd=root,
+        timeout=600,
+    )
+    (card,) = out.glob("*/scorecard.json")
+    return done, reason(card.parent, "fair")
+
+
+def test_a_candidate_that_is_unfair_to_a_district_fails_with_its_rate_count_and_interval(
+    work, root
+):
+    done, told = decided_on_groups(work, root, "candidate")
+    assert done.code == 1, done.out + done.err
+    assert re.search(
+        r"tpr is lowest for group=Oak \(0\.5\d+ on 200 samples, 95 % interval 0\.", told
+    )
+    assert re.search(r"the gap is 0\.4\d+ \(95 % interval .*wholly above 0\.05", told)
+
+
+def test_a_fair_model_passes(work, root):
+    done, told = decided_on_groups(work, root, "baseline")
+    assert done.code == 0, done.out + done.err
+    assert "wholly at or below 0.15" in told or "not above 0.15" in told, told

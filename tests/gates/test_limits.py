@@ -312,3 +312,52 @@ def test_answers_that_vanish_never_help(data, right, wrong, value):
     assert BEST_FIRST.index(partial.status) >= BEST_FIRST.index(whole.status)
     if not lost_right:
         assert partial.interval == whole.interval
+
+
+# --- rates over some of the samples ---------------------------------------------------------------
+
+
+def over_some(right, n, missing, others=100):
+    """A rate over ``n`` samples beside ``others`` that it is not over; ``missing`` samples have no score."""
+    held = counts(n + others + missing, n + others)
+    ends = wilson_interval(right, n, 0.95)
+    return estimate(right / n, ends, held, kind="corpus", n=n, metric="decisions.tpr")
+
+
+def test_a_sample_without_a_score_may_be_one_that_a_rate_is_over():
+    assert decide("at_least", over_some(96, 100, 0), value=0.9).status == "pass"
+    found = decide("at_least", over_some(96, 100, 30), value=0.9)
+    assert found.status == "inconclusive"
+    # As if it were over all thirty as well, each of them wrong.
+    assert found.interval.low == wilson_interval(96, 130, 0.95).low
+    assert found.interval.high == wilson_interval(96, 100, 0.95).high
+    assert "0.960 on 100 samples; with the 30 that have no score counted as 0" in found.reason
+
+
+def test_samples_that_a_rate_may_not_be_over_never_fail_it():
+    assert decide("at_least", over_some(96, 100, 1000), value=0.5).status == "inconclusive"
+    assert decide("at_most", over_some(2, 100, 1000), value=0.5).status == "inconclusive"
+    assert decide("at_least", over_some(20, 100, 1000), value=0.5).status == "fail"
+    assert decide("at_most", over_some(2, 100, 0), value=0.5).status == "pass"
+
+
+@given(st.data(), st.integers(1, 100), st.integers(0, 100), st.floats(0.05, 0.99))
+def test_answers_that_vanish_never_help_a_rate_over_some_of_the_samples(data, right, wrong, value):
+    lost_right = data.draw(st.integers(0, right - 1))
+    lost_wrong = data.draw(st.integers(0, wrong))
+    lost_others = data.draw(st.integers(0, 50))
+    missing = lost_right + lost_wrong + lost_others
+    n = right + wrong - lost_right - lost_wrong
+    for name, wins in (("at_least", right - lost_right), ("at_most", n - right + lost_right)):
+        total = right if name == "at_least" else wrong
+        whole = decide(name, over_some(total, right + wrong, 0), value=value)
+        partial = decide(name, over_some(wins, n, missing, 100 - lost_others), value=value)
+        assert not (partial.status == "pass" and whole.status != "pass")
+
+
+def test_a_ratio_of_parts_of_samples_has_no_worst_case_and_says_what_is_left_out():
+    held = over_some(96, 100, 30)
+    resampled = held.model_copy(update={"interval": interval(0.92, 0.99, method="bca")})
+    found = decide("at_least", resampled, value=0.9)
+    assert (found.status, found.interval) == ("pass", resampled.interval)
+    assert found.reason.endswith("30 of 230 samples have no score and are left out")

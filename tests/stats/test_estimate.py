@@ -176,3 +176,86 @@ def test_a_ratio_beyond_the_largest_float_is_infinite_and_none_over_nothing():
     found = ratio(np.array([1.0, 1.0]), np.array([2.2e-309, 0.0]))
     assert np.isinf(found[0])
     assert np.isnan(found[1])
+
+
+# --- rates over some of the samples ---
+
+TPR = rate("tpr", column=0, over=1)
+
+
+def over_labels(right, labels):
+    """Statistics of a rate over the samples whose label is 1."""
+    labels = np.asarray(labels, dtype=float)
+    return np.column_stack([np.asarray(right, dtype=float) * labels, labels])
+
+
+LABELS = np.tile([1.0, 0.0, 1.0], 40)
+RIGHT = (np.arange(120) % 7 > 1).astype(float)
+ON_LABELS = RIGHT[LABELS == 1]
+
+
+def test_a_rate_over_some_samples_has_wilsons_interval_of_those_alone():
+    result = found(TPR, over_labels(RIGHT, LABELS), binary=True)
+    assert (result.value, result.n) == (ON_LABELS.mean(), 80)
+    assert result.interval == wilson_interval(ON_LABELS.sum(), 80, 0.95)
+    assert result.warnings == ()
+
+
+def test_a_rate_over_some_samples_is_warned_of_by_their_number():
+    labels = np.zeros(120)
+    labels[:12] = 1
+    result = found(TPR, over_labels(RIGHT, labels), binary=True)
+    assert result.n == 12
+    assert result.warnings == found(RATE, column(RIGHT[:12]), binary=True).warnings
+    assert "only 12 samples" in result.warnings[0]
+
+
+def test_a_rate_over_none_of_the_samples_is_not_estimable_and_never_0():
+    for changes in ({}, {"anytime": True}, {"clusters_N": np.arange(30) // 3}):
+        stats = over_labels(np.ones(30), np.zeros(30))
+        result = estimate(TPR, stats, level=0.95, binary=True, **changes)
+        assert (result.value, result.interval, result.n) == (None, None, 0)
+        assert result.warnings == ("not estimable: it is over none of the 30 scored samples",)
+
+
+def test_a_rate_over_all_samples_tells_no_number_of_its_own():
+    assert found(RATE, column(RIGHT), binary=True).n is None
+    assert found(TPR, over_labels(RIGHT, np.ones(120)), binary=True).n == 120
+
+
+def test_clusters_of_a_rate_over_some_samples_are_those_of_these_samples():
+    clusters = cluster_codes([f"c{i // 6:02d}" for i in range(120)])
+    result = found(TPR, over_labels(RIGHT, LABELS), binary=True, clusters=clusters)
+    assert result.interval == cluster_interval(ON_LABELS, clusters[LABELS == 1], 0.95, (0.0, 1.0))
+    alone = cluster_codes([f"c{i}" if label else "rest" for i, label in enumerate(LABELS)])
+    assert found(TPR, over_labels(RIGHT, LABELS), binary=True, clusters=alone).interval == (
+        wilson_interval(ON_LABELS.sum(), 80, 0.95)
+    )
+
+
+def test_a_rate_over_some_samples_is_bet_on_in_their_order():
+    stats = over_labels(RIGHT, LABELS)
+    result = estimate(TPR, stats, level=0.95, binary=True, anytime=True)
+    assert result.interval == betting_interval(ON_LABELS, 0.95, (0.0, 1.0))
+
+
+def test_averaged_replicates_of_a_rate_over_labels_get_t_over_those():
+    halves = np.where(np.arange(120) % 5 == 0, 0.5, RIGHT)
+    result = found(TPR, over_labels(halves, LABELS))
+    assert result.interval == t_interval(halves[LABELS == 1], 0.95, (0.0, 1.0))
+
+
+def test_a_rate_over_parts_of_samples_is_a_ratio_of_sums_and_resampled():
+    # A positive predictive value over averaged replicates: each sample is selected in a share of them.
+    selected = np.array([0.0, 0.25, 0.5, 1.0] * 30)
+    stats = np.column_stack([selected * RIGHT, selected])
+    result = found(TPR, stats)
+    assert result.value == pytest.approx((selected * RIGHT).sum() / selected.sum())
+    assert (result.n, result.interval) == (90, found(MICRO, stats).interval)
+    few = found(TPR, stats[:12])  # 2 of its 9 samples are not wholly right
+    assert few.interval is None
+    assert few.warnings[-1] == (
+        "it rests on only 2 of what is resampled; fewer than 10 give no interval"
+    )
+    early = estimate(TPR, stats, level=0.95, binary=False, anytime=True)
+    assert (early.value, early.interval) == (pytest.approx(result.value), None)

@@ -12,6 +12,7 @@ from evalkit.stats.betting import betting_interval, betting_p
 from evalkit.stats.discordant import bonett_price_interval, tango_interval
 from evalkit.stats.intervals import cluster_codes
 from evalkit.stats.paired import LEVELS, paired_difference
+from evalkit.stats.paired_corpus import newcombe_interval
 from evalkit.stats.resampling import Resampled, Resampler
 
 RATE = rate("", column=0)
@@ -29,7 +30,7 @@ def compare(
     measure, candidate, baseline, *, binary=False, clusters=None, seed=0, rng=None, anytime=False
 ):
     resampled = None
-    if measure.kind == "corpus":
+    if measure.kind == "corpus" or measure.over >= 0:
         ids = [f"s{i:06d}" for i in range(len(candidate))]
         resampler = Resampler(ids, np.random.default_rng(seed), clusters)
         resampled = Resampled(resampler, np.hstack([candidate, baseline]))
@@ -436,3 +437,130 @@ def test_order_of_pairs_does_not_matter(order):
     first = compare(WORDS, a, b, clusters=groups)
     second = compare(WORDS, a[order], b[order], clusters=groups[order])
     assert at(first, 0.95) == pytest.approx(at(second, 0.95))
+
+
+# --- rates over some of the samples ---
+
+TPR = rate("tpr", column=0, over=1)
+
+
+def over_labels(right, over):
+    over = np.asarray(over, dtype=float)
+    return np.column_stack([np.asarray(right, dtype=float) * over, over])
+
+
+def over_pair(seed=3, n=90):
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 3 > 0
+    candidate, baseline = rng.random(n) < 0.85, rng.random(n) < 0.7
+    return over_labels(candidate, labels), over_labels(baseline, labels), labels
+
+
+@pytest.mark.parametrize("anytime", [False, True])
+@pytest.mark.parametrize("clustered", [False, True])
+def test_a_rate_over_the_same_samples_for_both_is_the_rate_on_these_pairs(anytime, clustered):
+    candidate, baseline, labels = over_pair()
+    clusters = cluster_codes([f"c{i // 4:02d}" for i in range(90)]) if clustered else None
+    kept = None if clusters is None else clusters[labels]
+    whole = compare(TPR, candidate, baseline, binary=True, clusters=clusters, anytime=anytime)
+    alone = compare(
+        RATE, candidate[labels], baseline[labels], binary=True, clusters=kept, anytime=anytime
+    )
+    assert whole == alone
+    assert whole.interval is None if anytime and clustered else whole.interval is not None
+
+
+def test_a_rate_over_no_pair_has_no_difference():
+    nothing = over_labels(np.ones(40), np.zeros(40))
+    assert paired_difference(TPR, nothing, nothing, 0.95, binary=True) is None
+
+
+def over_selected(selected, right):
+    return over_labels(right, selected)
+
+
+def test_a_rate_over_other_samples_for_each_model_is_the_difference_of_two_ratios_of_sums():
+    rng = np.random.default_rng(5)
+    label = rng.random(400) < 0.5
+    ours = over_selected(rng.random(400) < np.where(label, 0.8, 0.3), label)
+    theirs = over_selected(rng.random(400) < np.where(label, 0.7, 0.4), label)
+    found = compare(TPR, ours, theirs, binary=True)
+    ppv = [each[:, 0].sum() / each[:, 1].sum() for each in (ours, theirs)]
+    assert (found.candidate, found.baseline) == pytest.approx(ppv)
+    assert found.difference == pytest.approx(ppv[0] - ppv[1])
+    assert (found.test, found.gained, found.lost) == ("approximate randomisation", None, None)
+    # The delta method: the difference's influence is (tp − ppv·selected) / Σ selected for each model.
+    spread = [
+        (e[:, 0] - p * e[:, 1]) / e[:, 1].sum() for e, p in zip((ours, theirs), ppv, strict=True)
+    ]
+    error = np.sqrt(np.square(spread[0] - spread[1]).sum())
+    low, high = at(found, 0.95)
+    assert (high - low) / (2 * 1.96) == pytest.approx(error, rel=0.1)
+
+
+def test_a_rate_over_fewer_than_ten_samples_of_either_model_is_shown_and_decides_nothing():
+    ours = over_selected(np.arange(60) < 9, np.arange(60) % 2)
+    theirs = over_selected(np.arange(60) < 30, np.arange(60) % 2)
+    for pair in ((ours, theirs), (theirs, ours)):
+        found = compare(TPR, *pair, binary=True)
+        assert found.interval is not None
+        assert (found.intervals, found.warnings[-1]) == (
+            (),
+            "fewer than 10 of what is resampled: too few to decide on",
+        )
+
+
+@pytest.mark.parametrize(
+    ("counts", "low", "high"),
+    [
+        ((56, 70, 48, 80), 0.0524, 0.3339),
+        ((9, 10, 3, 10), 0.1705, 0.8090),
+        ((5, 56, 0, 29), -0.0381, 0.1926),
+    ],
+)
+def test_two_independent_rates_have_newcombes_interval(counts, low, high):
+    # Newcombe 1998, Stat. Med. 17, 873, table II, method 10.
+    found = newcombe_interval(*counts, 0.95)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_few_wrong_among_what_a_model_selects_widen_the_interval_to_newcombes():
+    n = np.arange(300)
+    ours, theirs = over_selected(n % 3 == 0, n % 60 > 0), over_selected(n % 4 == 0, n % 2 == 0)
+    clusters = cluster_codes([f"c{i // 2:03d}" for i in n])
+    assert (ours.sum(axis=0), theirs.sum(axis=0)) == (
+        pytest.approx((95, 100)),
+        pytest.approx((75, 75)),
+    )
+    found = compare(TPR, ours, theirs, binary=True)
+    wide = newcombe_interval(95, 100, 75, 75, 0.95)
+    assert found.interval is not None
+    assert (found.interval.low, found.interval.high) == pytest.approx(
+        (wide.low, wide.high), abs=0.03
+    )
+    assert found.interval.low <= wide.low < wide.high <= found.interval.high
+    assert found.errors is None
+    for undecided in (
+        compare(TPR, ours, theirs, binary=True, clusters=clusters),
+        compare(TPR, ours, theirs, binary=False),
+    ):
+        assert undecided.interval is not None
+        assert undecided.intervals == ()
+
+
+def test_a_rate_over_other_samples_has_no_value_where_a_model_selects_none():
+    ours = over_selected(np.zeros(60), np.ones(60))
+    theirs = over_selected(np.ones(60), np.ones(60))
+    resampled = Resampled(
+        Resampler([f"s{i:02d}" for i in range(60)], np.random.default_rng(0)),
+        np.hstack([ours, theirs]),
+    )
+    assert paired_difference(TPR, ours, theirs, 0.95, binary=True, resampled=resampled) is None
+
+
+def test_a_rate_over_other_samples_gets_no_interval_at_any_look():
+    ours = over_selected(np.arange(60) % 2, np.ones(60))
+    theirs = over_selected(np.arange(60) % 3 > 0, np.ones(60))
+    found = compare(TPR, ours, theirs, binary=True, anytime=True)
+    assert (found.interval, found.intervals, found.p_value) == (None, (), None)
+    assert "no interval holds then" in found.warnings[0]
