@@ -88,6 +88,9 @@ def _answers(row: Row) -> tuple[str, ...]:
 
 
 def _answer(answer: Row) -> str:
+    if "variant" in answer:  # of a counterfactual task: whose answer it is
+        plain = {key: value for key, value in answer.items() if key != "variant"}
+        return f"{answer['variant']}: {_answer(plain)}"
     if "text" in answer:
         return _encodable(answer["text"])
     return f"{answer['logprob']:.2f}" if "logprob" in answer else f"failed: {answer['failed']}"

@@ -12,6 +12,7 @@ from evalkit.planning.planner import (
     PlannedSample,
     TaskPlanner,
     attribute_of,
+    attributes_of,
     needs_of,
     replicates_of,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "RowTemplate",
     "TaskPlanner",
     "attribute_of",
+    "attributes_of",
     "needs_of",
     "replicates_of",
 ]

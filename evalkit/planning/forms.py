@@ -1,41 +1,26 @@
-"""What each kind of task asks about a row: one form per kind, one place where request ids are made."""
+"""What each kind of task asks about a row: one form per kind."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from evalkit.errors import UsageError
-from evalkit.identity import canonical_json, derived_seed
+from evalkit.identity import derived_seed
+from evalkit.planning.counterfactual import CounterfactualForm
+from evalkit.planning.requests import (
+    Asked,
+    Generation,
+    Likelihood,
+    RequestId,
+    choice_number,
+    reason,
+    whole_choices,
+)
 from evalkit.planning.templates import Row, RowTemplate, shown
-from evalkit.records.exchange import Decoding, Message, Model, Request, RequestKind, Window
+from evalkit.records.exchange import Message, Model, Request, Window
 from evalkit.records.suite import FewShotSpec, GenerateTask, MultipleChoiceTask, PerplexityTask
-
-Asked = tuple[tuple[str, ...], tuple[str, ...], tuple[Request, ...], int]
-"""Targets, choices, requests, requests per replicate."""
-
-
-class _RequestId:
-    """Digests of requests that share a model, a kind and a decoding."""
-
-    def __init__(self, model: Model, kind: RequestKind, settings: Mapping[str, Any]) -> None:
-        header = {"format": 1, "model": model.digest, "kind": kind, **settings}
-        self._header = hashlib.sha256(canonical_json(header))
-
-    def __call__(self, *parts: str) -> str:
-        state = self._header.copy()
-        for part in parts:
-            raw = part.encode("utf-8", "surrogatepass")
-            state.update(len(raw).to_bytes(8, "little"))
-            state.update(raw)
-        return state.hexdigest()
-
-
-def reason(error: Exception) -> str:
-    """Return what a template's failure on a row is called in a report."""
-    return f"{type(error).__name__}: {error}" if not isinstance(error, ValueError) else str(error)
 
 
 class _Generate:
@@ -44,15 +29,9 @@ class _Generate:
     def __init__(self, task: GenerateTask, model: Model, examples: Sequence[Row]) -> None:
         spec = task.decoding
         self._name = task.name
-        self._per_sample = model.per_sample
         self._seed, self._replicates = spec.seed, spec.replicates
         self._greedy = spec.temperature == 0
-        self._limits = (spec.max_tokens, spec.temperature, spec.top_p, spec.stop)
-        self._id = _RequestId(
-            model,
-            "generate",
-            {"decoding": spec.model_dump(mode="json", exclude={"seed", "replicates"})},
-        )
+        self._generation = Generation(task.name, model, spec)
         self._prompt = None if task.prompt is None else RowTemplate(task.prompt)
         self._messages = [(m.role, RowTemplate(m.content)) for m in task.messages or ()]
         templates = (task.target,) if isinstance(task.target, str) else task.target or ()
@@ -90,43 +69,20 @@ class _Generate:
     def ask(self, sample_id: str, row: Row) -> Asked:
         targets = self._targets_of(row)
         if self._prompt is not None:
-            messages = None
-            prompt = self._shots + self._prompt.render(row)
-            content = ["prompt", prompt]
+            messages, prompt = None, self._shots + self._prompt.render(row)
         else:
-            prompt = ""
-            messages = self._shot_messages + self._talk(row)
-            content = ["messages", *(part for m in messages for part in (m.role, m.content))]
-        if self._per_sample:
-            content += [self._name, sample_id]
+            messages, prompt = self._shot_messages + self._talk(row), ""
         requests = tuple(
-            self._request(sample_id, prompt, messages, content, replicate)
+            self._generation.request(
+                sample_id,
+                prompt,
+                messages,
+                seed=None if self._greedy else derived_seed(self._seed, sample_id, replicate),
+                replicate=replicate,
+            )
             for replicate in range(self._replicates)
         )
-        return targets, (), requests, 1
-
-    def _request(
-        self,
-        sample_id: str,
-        prompt: str,
-        messages: tuple[Message, ...] | None,
-        content: list[str],
-        replicate: int,
-    ) -> Request:
-        seed = None if self._greedy else derived_seed(self._seed, sample_id, replicate)
-        parts = content if seed is None else [*content, str(seed)]
-        if self._per_sample:
-            parts = [*parts, str(replicate)]
-        return Request(
-            id=self._id(*parts),
-            sample_id=sample_id,
-            task=self._name,
-            kind="generate",
-            prompt=prompt,
-            messages=messages,
-            decoding=Decoding(*self._limits, seed),
-            replicate=replicate,
-        )
+        return Asked(targets, (), requests, 1)
 
 
 class _MultipleChoice:
@@ -134,8 +90,7 @@ class _MultipleChoice:
 
     def __init__(self, task: MultipleChoiceTask, model: Model, examples: Sequence[Row]) -> None:
         self._name = task.name
-        self._per_sample = model.per_sample
-        self._id = _RequestId(model, "loglikelihood", {})
+        self._likelihood = Likelihood(task.name, model)
         self._prompt = RowTemplate(task.prompt)
         self._target = RowTemplate(task.target)
         self._delimiter = task.delimiter
@@ -164,31 +119,17 @@ class _MultipleChoice:
             choices = tuple(str(shown(value)) for value in values)
         else:
             choices = tuple(template.render(row) for template in self._choices)
-        if len(choices) < 2 or "" in choices:
-            raise ValueError("a multiple-choice sample needs at least two choices, none empty")
-        target = self._target.render(row)
-        if target in choices:
-            return choices, choices.index(target)
-        if target.isdecimal() and int(target) < len(choices):
-            return choices, int(target)
-        raise ValueError(f"target {target!r} is neither a choice nor a choice's number")
+        choices = whole_choices(choices)
+        return choices, choice_number(self._target.render(row), choices)
 
     def ask(self, sample_id: str, row: Row) -> Asked:
         choices, right = self._choices_of(row)
         prompt = self._shots + self._prompt.render(row)
-        place = [self._name, sample_id] if self._per_sample else []
         requests = tuple(
-            Request(
-                id=self._id(prompt, self._delimiter + choice, *place),
-                sample_id=sample_id,
-                task=self._name,
-                kind="loglikelihood",
-                prompt=prompt,
-                continuation=self._delimiter + choice,
-            )
+            self._likelihood.request(sample_id, prompt, self._delimiter + choice)
             for choice in choices
         )
-        return (str(right),), choices, requests, len(choices)
+        return Asked((str(right),), choices, requests, len(choices))
 
 
 class _Perplexity:
@@ -199,7 +140,7 @@ class _Perplexity:
         self._name = task.name
         self._per_sample = model.per_sample
         self._window = Window(task.max_length, task.context, task.prefix)
-        self._id = _RequestId(model, "rolling", {"window": asdict(self._window)})
+        self._id = RequestId(model, "rolling", {"window": asdict(self._window)})
         self._text = RowTemplate(task.text)
 
     def ask(self, sample_id: str, row: Row) -> Asked:
@@ -213,11 +154,12 @@ class _Perplexity:
             prompt=text,
             window=self._window,
         )
-        return (text,), (), (request,), 1
+        return Asked((text,), (), (request,), 1)
 
 
 FORMS: Mapping[str, Any] = {
     "generate": _Generate,
     "multiple_choice": _MultipleChoice,
     "perplexity": _Perplexity,
+    "counterfactual": CounterfactualForm,
 }

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from evalkit.errors import Problem, UsageError
 from evalkit.identity import canonical_json
-from evalkit.planning.forms import FORMS, reason
+from evalkit.planning.forms import FORMS
+from evalkit.planning.requests import Asked, reason
 from evalkit.planning.templates import Row
 from evalkit.records.exchange import Model, Need, Request, Sample
-from evalkit.records.suite import GenerateTask, SampledTask
+from evalkit.records.suite import CounterfactualTask, GenerateTask, SampledTask
 
 MISSING = "(missing)"
 """Slice value of samples that lack the field: they are shown, not dropped."""
@@ -25,14 +26,16 @@ class PlannedSample:
     requests: tuple[Request, ...]
     """Replicates in order, each with ``per_replicate`` requests; empty where ``problem`` is set."""
     per_replicate: int
-    """Requests of one replicate: 1, or one per choice."""
+    """Requests of one replicate: 1, one per choice, or all of every variant."""
     problem: str = ""
     """Why the sample could not be turned into requests; counted as a failure of kind ``bad_sample``."""
 
 
 def needs_of(task: SampledTask) -> frozenset[Need]:
     """Return what a task asks of a backend."""
-    if isinstance(task, GenerateTask):
+    if isinstance(task, CounterfactualTask) and task.choices is not None:
+        return frozenset({"logprobs"})
+    if isinstance(task, GenerateTask | CounterfactualTask):
         return frozenset({"chat" if task.messages else "text"})
     return frozenset({"logprobs"})
 
@@ -64,23 +67,24 @@ class TaskPlanner:
         for index, (place, row) in enumerate(rows):
             identifier = self._identify(place, index, row)
             try:
-                targets, choices, requests, width = self._form.ask(identifier, row)
+                asked: Asked = self._form.ask(identifier, row)
                 problem = ""
             except (
                 Exception
             ) as error:  # templates are the user's code: what breaks there is counted
-                targets, choices, requests, width = (), (), (), 1
+                asked = Asked((), (), (), 1)
                 problem = f"{place}: {reason(error)}"
             sample = Sample(
                 id=identifier,
                 index=index,
                 fields=row,
-                targets=targets,
-                choices=choices,
-                attributes={field: attribute_of(row, field) for field in self.task.slices},
+                targets=asked.targets,
+                choices=asked.choices,
+                attributes=attributes_of(row, self.task),
                 cluster=None if self.task.cluster is None else attribute_of(row, self.task.cluster),
+                variants=asked.variants,
             )
-            yield PlannedSample(sample, requests, width, problem)
+            yield PlannedSample(sample, asked.requests, asked.per_replicate, problem)
 
     def _identify(self, place: str, index: int, row: Row) -> str:
         field = self.task.dataset.id
@@ -115,6 +119,22 @@ class TaskPlanner:
             )
         self._ids.add(mark)
         return identifier
+
+
+def attributes_of(row: Row, task: SampledTask) -> dict[str, str]:
+    """Return what a row is split by: field → value. An intersection lacks a value where one of its fields does.
+
+    A ``+`` within a value of an intersection is written ``\\+``, so that different values never read alike.
+    """
+    found = {field: attribute_of(row, field) for field in task.slices}
+    for fields in task.groups.by if task.groups else ():
+        if isinstance(fields, str):
+            found[fields] = attribute_of(row, fields)
+            continue
+        values = [attribute_of(row, field) for field in fields]
+        parts = (value.replace("\\", "\\\\").replace("+", "\\+") for value in values)
+        found["+".join(fields)] = MISSING if MISSING in values else "+".join(parts)
+    return found
 
 
 def attribute_of(row: Row, field: str) -> str:
