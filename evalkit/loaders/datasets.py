@@ -12,13 +12,17 @@ import orjson
 
 from evalkit.errors import RunError, UsageError
 from evalkit.identity import digest
+from evalkit.loaders.published.bbq import BbqRows
+from evalkit.loaders.published.crows_pairs import CrowsPairsRows
+from evalkit.loaders.published.winogender import WinogenderRows
 from evalkit.loaders.rows import FORMATS, CsvRows, FileRows, JsonLines, Row, format_of
 from evalkit.loaders.tables import BATCH_ROWS, ParquetRows, missing_extra, numbered
 from evalkit.ports import SampleSource
 from evalkit.records.suite import DatasetSpec
 
 _READERS: dict[str, type[FileRows]] = {
-    kind.format: kind for kind in (JsonLines, CsvRows, ParquetRows)
+    kind.format: kind
+    for kind in (JsonLines, CsvRows, ParquetRows, BbqRows, CrowsPairsRows, WinogenderRows)
 }
 
 
@@ -34,14 +38,24 @@ def open_dataset(
         return HubRows(spec.name, spec, folder)
     assert spec.path is not None, "a data set has a path or a name"
     path = folder / spec.path
-    if not path.is_file():
-        raise UsageError(f"there is no file {str(path)!r}")
+    _refuse_absent(path, spec.source)
     format_ = spec.format or format_of(spec.path)
     if format_ is None:
         raise UsageError(
             f"the ending of {spec.path!r} does not say what it is; give 'format': {' or '.join(FORMATS)}"
         )
-    return _READERS[format_](path, file_digest(path), spec.limit)
+    reader = _READERS[format_]
+    beside = [path.with_name(name) for name in reader.beside]
+    for each in beside:
+        _refuse_absent(each, spec.source)
+    digests = [file_digest(each) for each in (path, *beside)]
+    return reader(path, digest(digests) if beside else digests[0], spec.limit)
+
+
+def _refuse_absent(path: Path, source: str) -> None:
+    """Raise UsageError where there is no such file, with where it can be had."""
+    if not path.is_file():
+        raise UsageError(f"there is no file {str(path)!r}{source and f': {source}'}")
 
 
 class HubRows:

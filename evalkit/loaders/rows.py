@@ -22,7 +22,7 @@ from evalkit.identity import digest
 from evalkit.loaders.places import Value
 
 Row = Mapping[str, Any]
-Format = Literal["jsonl", "csv", "parquet"]
+Format = Literal["jsonl", "csv", "parquet", "bbq", "crows_pairs", "winogender"]
 
 FORMATS: Mapping[Format, str] = {"jsonl": ".jsonl", "csv": ".csv", "parquet": ".parquet"}
 """Format → the file ending that says so."""
@@ -40,6 +40,8 @@ class FileRows:
     """The rows of one file; subclasses read one format each."""
 
     format: ClassVar[Format]
+    beside: ClassVar[tuple[str, ...]] = ()
+    """Names of files in the same folder without which this one cannot be read; the digest covers them."""
 
     def __init__(self, path: Path, file_digest: str, limit: int | None) -> None:
         self.path = path
@@ -88,7 +90,7 @@ class FileRows:
 class JsonLines(FileRows):
     """One JSON object per line; empty lines are skipped."""
 
-    format = "jsonl"
+    format: ClassVar[Format] = "jsonl"
 
     def _read(self) -> Iterator[tuple[int, Row]]:
         for number, line in enumerate(self._lines(), start=1):
@@ -142,7 +144,12 @@ def _named(value: Value) -> str:
 class CsvRows(FileRows):
     """Comma-separated values under a header row; every value is a text."""
 
-    format = "csv"
+    format: ClassVar[Format] = "csv"
+    separator: ClassVar[str] = ","
+    quoted: ClassVar[bool] = True
+    """Whether a quotation mark opens a value; else it is a character like any other."""
+    unnamed: ClassVar[bool] = False
+    """Whether a column may have no name."""
 
     def _read(self) -> Iterator[tuple[int, Row]]:
         records = self._records()
@@ -152,7 +159,7 @@ class CsvRows(FileRows):
                 1, "the file has no header row", "the names of the columns in the first line"
             )
         twice = sorted({name for name in header if header.count(name) > 1})
-        if twice or "" in header:
+        if twice or ("" in header and not self.unnamed):
             found = (
                 f"the header names {', '.join(twice)} twice" if twice else "a column has no name"
             )
@@ -171,7 +178,12 @@ class CsvRows(FileRows):
         csv.field_size_limit(
             1 << 30
         )  # documents are longer than the module's 128 KiB; the setting is the process's
-        reader = csv.reader(self._texts(), strict=True)
+        reader = csv.reader(
+            self._texts(),
+            delimiter=self.separator,
+            quoting=csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE,
+            strict=True,
+        )
         line = 1
         while True:
             try:
@@ -203,3 +215,10 @@ class CsvRows(FileRows):
             return max(sum(1 for _ in self._records()) - 1, 0)
         except UsageError:
             return None  # told when the rows are read
+
+
+class TsvRows(CsvRows):
+    """Values separated by tabs under a header row, without quoting."""
+
+    separator = "\t"
+    quoted = False
