@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from evalkit.compare import compare_tables
 from evalkit.estimating import estimate_tables, slice_rows
+from evalkit.fairness import compare_gaps, estimate_gaps
 from evalkit.flips import sample_scores
 from evalkit.gates.evaluate import evaluate
 from evalkit.identity import canonical_json, digest, digest_bytes
@@ -43,6 +44,7 @@ from evalkit.records.calibration import (
 from evalkit.records.exchange import Role
 from evalkit.records.scorecard import (
     Circumstances,
+    Disparity,
     Estimate,
     Provenance,
     Scorecard,
@@ -57,7 +59,7 @@ Prints = Mapping[str, "array[int]"]
 """Task → 64 bits of each sample's answers, in data order; 0 where a request failed."""
 Pair = tuple[int, int]
 """Which repetition stands as the candidate, and which as the baseline."""
-AnyOfModel = TypeVar("AnyOfModel", Estimate, TaskTally)
+AnyOfModel = TypeVar("AnyOfModel", Disparity, Estimate, TaskTally)
 
 
 def repetition_digest(model: str, number: int, salt: str = "") -> str:
@@ -117,6 +119,7 @@ def calibrate(
     ]
     verdicts: dict[Pair, Verdict] = {}
     if gates:
+        gaps = [estimate_gaps({"baseline": each.tables}, seed, level) for each in repetitions]
         for i, j in _ordered_pairs(len(repetitions)):
             tables: dict[Role, Sequence[MetricTable]] = {
                 "candidate": repetitions[i].tables,
@@ -125,8 +128,16 @@ def calibrate(
             scorecard = Scorecard(
                 digest=f"repetition {i} against {j}",
                 provenance=provenance,
-                estimates=(*_as_candidate(estimates[i]), *estimates[j]),
-                comparisons=tuple(compare_tables(tables, seed, level)),
+                estimates=(
+                    *_as_candidate([*estimates[i], *gaps[i].estimates]),
+                    *estimates[j],
+                    *gaps[j].estimates,
+                ),
+                comparisons=(
+                    *compare_tables(tables, seed, level),
+                    *compare_gaps(tables, seed, level),
+                ),
+                disparities=(*_as_candidate(gaps[i].disparities), *gaps[j].disparities),
                 tasks=(*_as_candidate(repetitions[i].tallies), *repetitions[j].tallies),
                 circumstances=circumstances,
             )

@@ -8,6 +8,8 @@ memory, and asked in an order drawn from the suite's seed, the task's name and t
 looks happen at fixed counts of samples that left, so where the task ends depends on answers and not on when they came:
 a resumed run ends at the same sample. Questions under way at that moment are given up; those already answered stay in
 the store and do not count. Since looks need the baseline's answers, it goes first, in full and in data order.
+
+Metrics that rest on what judges say are no part of this road: they are scored in a second pass (``second_pass``).
 """
 
 from __future__ import annotations
@@ -29,6 +31,9 @@ from evalkit.records.scorecard import EarlyStop, TaskTally
 from evalkit.records.suite import GateSpec, SampledTask
 from evalkit.scoring import MetricTable, TaskScorer
 
+JUDGED_LATER = "its answers are judged once all of them are there"
+"""Why a task whose metrics rest on what judges say runs in full."""
+
 
 @dataclass(frozen=True)
 class TaskParts:
@@ -44,6 +49,11 @@ class TaskParts:
     """Its few-shot rows."""
 
     @property
+    def judged(self) -> bool:
+        """Whether any of its metrics rests on what judges say."""
+        return any(metric.judges for metric in self.metrics)
+
+    @property
     def signature(self) -> str:
         """What of the task could change a number: prompt, target, decoding, few-shot rows; not name or data set."""
         left_out = {
@@ -51,12 +61,14 @@ class TaskParts:
             "dataset",
             "metrics",
             "slices",
+            "groups",
+            "review",
             "cluster",
             "min_coverage",
             "stop",
             "fewshot",
         }
-        declared = self.spec.model_dump(mode="json", exclude=left_out)
+        declared = {"kind": self.spec.kind, **self.spec.beyond_defaults(exclude=left_out)}
         return f"task:{short(digest([declared, [dict(row) for row in self.examples]]))}"
 
 
@@ -122,8 +134,10 @@ async def measure(
     measured = Measured({role: list(tables) for role, tables in (loaded or {}).items()})
     has_baseline = "baseline" in {*backends, *measured.tables}
     why_not = {
-        task.spec.name: why_not_sequential(
-            early.gates, task.spec, task.metrics, has_baseline=has_baseline
+        task.spec.name: (
+            JUDGED_LATER
+            if task.judged
+            else why_not_sequential(early.gates, task.spec, task.metrics, has_baseline=has_baseline)
         )
         for task in tasks
         if task.spec.stop == "early"
@@ -173,7 +187,7 @@ class _TaskRun:
         """``early`` is given where the task may stop early; looks at it read the ``baseline``'s tables."""
         self.scorer = TaskScorer(
             task.spec,
-            task.metrics,
+            [metric for metric in task.metrics if not metric.judges],
             role,
             task.source.digest,
             task.signature,

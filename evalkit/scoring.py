@@ -9,18 +9,27 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any
 
 import numpy as np
 
 from evalkit.errors import Problem, UsageError
-from evalkit.metrics.base import Array, Measure, Metric
-from evalkit.planning import PlannedSample, replicates_of
-from evalkit.records.exchange import Completion, Failure, Role, Score, Unscored
+from evalkit.metrics.base import Array, Gap, Measure, Metric
+from evalkit.planning import PlannedSample, needs_of, replicates_of
+from evalkit.records.exchange import (
+    Completion,
+    Failure,
+    Request,
+    Role,
+    Sample,
+    Score,
+    Unscored,
+)
+from evalkit.records.judging import Judgement
 from evalkit.records.scorecard import Counts, EarlyStop, TaskTally
-from evalkit.records.suite import SampledTask
+from evalkit.records.suite import GroupsSpec, SampledTask
 
 MAX_SLICE_VALUES = 200
 """A field with more values than this is no slice but an identifier."""
@@ -60,8 +69,16 @@ class MetricTable:
     """Their clusters."""
     missing_attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Slice field → value of each of them."""
+    missing_completed: Sequence[bool] = ()
+    """Whether each of them was answered, so that only the score is lacking; empty where none is known to be."""
     anytime: bool = False
     """Whether looking at the samples decided how many were asked (``stop: early``): intervals must hold at any look."""
+    groups: GroupsSpec | None = None
+    """Which attributes name groups of people; None where none does."""
+    gaps: tuple[Gap, ...] = ()
+    """The gaps between groups that the metric yields; empty without groups."""
+    judges: tuple[str, ...] = ()
+    """The judges whose judgements it rests on; empty where answers alone were scored."""
 
     def counts(self, slice_: str | None, scored: int) -> Counts:
         """Return what became of a slice's planned samples."""
@@ -96,7 +113,7 @@ class TaskScorer:
         self._dataset, self._signature = dataset, signature
         self._sample_ids: list[str] = []
         self._clusters: list[str] = []
-        self._attributes: dict[str, list[str]] = {name: [] for name in task.slices}
+        self._attributes: dict[str, list[str]] = {name: [] for name in task.split_by}
         self._done = array("b")
         self._scored: dict[str, array[int]] = {m.name: array("q") for m in self._metrics}
         self._stats: dict[str, array[float]] = {m.name: array("d") for m in self._metrics}
@@ -155,7 +172,7 @@ class TaskScorer:
         return {**row, "scores": scores}
 
     def _tally(self, completion: Completion) -> None:
-        if self._task.kind == "generate":
+        if needs_of(self._task) != {"logprobs"}:
             self._finish[completion.finish_reason] += 1
         for key, tokens in (
             ("prompt", completion.prompt_tokens),
@@ -174,16 +191,14 @@ class TaskScorer:
         if sample.cluster is not None:
             row["cluster"] = sample.cluster
         if planned.requests:
-            first = planned.requests[0]
-            if first.messages is None:
-                row["prompt"] = first.prompt
-            else:
-                row["messages"] = [{"role": m.role, "content": m.content} for m in first.messages]
+            row |= _asked(planned.requests[0])
         if sample.choices:
             row["choices"] = list(sample.choices)
         if self._task.kind != "perplexity":
             row["targets"] = list(sample.targets)
-        row["answers"] = [_answer(outcome) for outcome in outcomes]
+        row["answers"] = [as_answer(outcome) for outcome in outcomes]
+        if sample.variants and planned.requests:
+            row |= _by_variant(planned, row["answers"])
         return row
 
     def tally(self, early: EarlyStop | None = None, in_full: str = "") -> TaskTally:
@@ -192,7 +207,7 @@ class TaskScorer:
         ``early`` tells how the task ended where it could stop early, ``in_full`` why it could not although asked to.
         """
         planned = self.seen
-        worst = min((len(self._scored[m.name]) for m in self._metrics), default=0)
+        worst = min([sum(self._done), *(len(self._scored[m.name]) for m in self._metrics)])
         return TaskTally(
             model=self._role,
             task=self._task.name,
@@ -244,7 +259,11 @@ class TaskScorer:
                         name: [values[i] for i in missing]
                         for name, values in self._attributes.items()
                     },
+                    missing_completed=[bool(self._done[i]) for i in missing],
                     anytime=self._anytime,
+                    groups=self._task.groups,
+                    gaps=metric.gaps if self._task.groups else (),
+                    judges=metric.judges,
                 )
             )
         return tables
@@ -254,7 +273,7 @@ class TaskScorer:
         completed: dict[str | None, int] = {None: sum(self._done)}
         for name, values in self._attributes.items():
             names = Counter(values)
-            refuse_identifier(self._task.name, name, len(names))
+            refuse_identifier(self._task, name, len(names))
             done = Counter(value for value, ok in zip(values, self._done, strict=True) if ok)
             for value in sorted(names):
                 planned[f"{name}={value}"] = names[value]
@@ -262,12 +281,59 @@ class TaskScorer:
         return planned, completed
 
 
-def refuse_identifier(task: str, field: str, values: int) -> None:
-    """Raise UsageError where a task is sliced by a field with so many values that it is no slice."""
+ANSWERED = Completion("", "", "stop")
+"""Stands for the answers of a completed sample where they are not needed any more."""
+
+
+def as_judged(
+    row: Mapping[str, Any], judgements: Mapping[str, Judgement], lengths: tuple[int, int] = (0, 0)
+) -> tuple[PlannedSample, tuple[Completion, ...]]:
+    """Return a row of ``samples.jsonl`` as ``TaskScorer`` takes it for metrics that judges give.
+
+    ``judgements`` are by judge, ``lengths`` the characters of the candidate's answers and of the baseline's. A sample
+    that failed stays failed.
+    """
+    sample = Sample(
+        id=row["id"],
+        index=0,
+        fields={"judgements": judgements, "lengths": lengths},
+        targets=(),
+        choices=(),
+        attributes=row.get("slices", {}),
+        cluster=row.get("cluster"),
+    )
+    return PlannedSample(sample, (), 1, "it failed" if "failed" in row else ""), (ANSWERED,)
+
+
+def judged_tables(scorer: TaskScorer, judges: Mapping[str, str]) -> list[MetricTable]:
+    """Return the tables of metrics that judges give; ``judges`` are their signatures, which go into the tables'."""
+    tables = []
+    for table in scorer.tables():
+        metric, _, task = table.signature.rpartition("|")
+        by = "|".join(f"judge:{judges[judge]}" for judge in table.judges)
+        tables.append(replace(table, signature=f"{metric}|{by}|{task}"))
+    return tables
+
+
+def retallied(
+    tally: TaskTally, unscored: Mapping[str, Mapping[str, int]], min_coverage: float
+) -> TaskTally:
+    """Return a tally with other counts of ungraded samples: by metric, by reason."""
+    lost = max((sum(reasons.values()) for reasons in unscored.values()), default=0)
+    scored = tally.planned - sum(tally.failures.values()) - lost
+    told = {metric: dict(sorted(unscored[metric].items())) for metric in sorted(unscored)}
+    complete = tally.planned > 0 and scored >= min_coverage * tally.planned
+    kept = {metric: reasons for metric, reasons in told.items() if reasons}
+    return tally.model_copy(update={"unscored": kept, "complete": complete})
+
+
+def refuse_identifier(task: SampledTask, field: str, values: int) -> None:
+    """Raise UsageError where a task is split by a field with so many values that it is no slice, and no group."""
     if values > MAX_SLICE_VALUES:
-        found = f"the field has {values} values"
+        key = f"slices.{field}" if field in task.slices else "groups.by"
+        found = f"the field {field!r} has {values:,} values"
         allowed = f"at most {MAX_SLICE_VALUES}; is it an identifier?"
-        raise UsageError([Problem(task, None, f"slices.{field}", found, allowed)])
+        raise UsageError([Problem(task.name, None, key, found, allowed)])
 
 
 def _failure(
@@ -281,7 +347,24 @@ def _failure(
     return {"kind": failure.kind, "message": failure.message, "attempts": failure.attempts}
 
 
-def _answer(outcome: Completion | Failure) -> dict[str, Any]:
+def _by_variant(planned: PlannedSample, answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return what was asked about each variant of a sample, and the answers with the variant's name."""
+    names = planned.sample.variants
+    width = len(planned.requests) // len(names)
+    return {
+        "variants": {name: _asked(planned.requests[k * width]) for k, name in enumerate(names)},
+        "answers": [{"variant": names[k // width], **answer} for k, answer in enumerate(answers)],
+    }
+
+
+def _asked(request: Request) -> dict[str, Any]:
+    if request.messages is None:
+        return {"prompt": request.prompt}
+    return {"messages": [{"role": m.role, "content": m.content} for m in request.messages]}
+
+
+def as_answer(outcome: Completion | Failure) -> dict[str, Any]:
+    """Return what came back for one request as a row holds it."""
     if isinstance(outcome, Failure):
         return {"failed": outcome.kind}
     if outcome.logprobs is None:

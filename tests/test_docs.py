@@ -8,6 +8,7 @@ import re
 import shlex
 from pathlib import Path
 
+import click
 import jsonschema
 import pytest
 from ruamel.yaml import YAML
@@ -20,10 +21,16 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
     *sorted(ROOT.glob("*.md")),
     ROOT / "gates/STATISTICS.md",
+    ROOT / "gates/PEOPLE.md",
     ROOT / "gates/WEIGHTS.md",
     *(
+        ROOT / f"gates/{page}.md"
+        for page in ("FAIRNESS", "JUDGES", "PEOPLE")
+        if (ROOT / f"gates/{page}.md").exists()
+    ),
+    *(
         ROOT / folder / "README.md"
-        for folder in ("suites", "gates", "reports", "suites/quickstart")
+        for folder in ("suites", "gates", "reports", "suites/quickstart", "suites/bias")
     ),
 ]
 
@@ -34,7 +41,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_pages_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
         assert (page.parent / target).exists(), target
 
 
@@ -43,6 +50,8 @@ def test_every_evalkit_command_in_the_pages_exists_with_its_flags(page):
     for line in re.findall(r"^\$ (evalkit .*)$", page.read_text(), re.MULTILINE):
         _, name, *arguments = shlex.split(line, comments=True)
         command = importlib.import_module(COMMANDS[name][0]).command
+        if isinstance(command, click.Group) and arguments:
+            command = command.commands[arguments.pop(0)]
         known = {flag for parameter in command.params for flag in parameter.opts}
         assert {a for a in arguments if a.startswith("--")} <= known, line
 

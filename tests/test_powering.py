@@ -568,6 +568,49 @@ def test_at_80_columns_every_rule_has_its_chance_in_one_line():
     assert any("extract/em.words" in line and "?" in line for line in lines)
 
 
+def drawn(report, width=400):
+    out = Console(width=width, file=StringIO())
+    out.print(power_drawing(report, width))
+    return out.file.getvalue()
+
+
+ON_WEIGHTS = {"estimate": "weights/drift", "require": "at_most", "value": 0.1}
+
+
+def test_rules_on_weights_are_named_once_under_the_table_and_not_called_unknown():
+    text = drawn(told([task(50)], [gate(ON_WEIGHTS, NO_WORSE)], weighed=WEIGHED))
+    assert (
+        "Weights are read in full, and no number of samples matters to rule-0 (weights/drift)."
+        in text
+    )
+    assert text.count("weights/drift") == text.count("rule-0") == 1
+    assert "cannot be told" not in text and "?" not in text
+    gates = text.splitlines()[-1]
+    assert "passes 1 blocking outcome on samples with" in gates
+    assert gates.endswith("1 blocking rule reads weights, which leaves nothing to chance.")
+
+
+def test_where_every_rule_reads_weights_there_is_no_table_and_no_chance():
+    text = drawn(told([], [gate(ON_WEIGHTS)], weighed=WEIGHED))
+    assert "n needed" not in text and "%" not in text
+    assert text.splitlines()[-1].startswith("Gate ship: 1 blocking rule reads weights")
+
+
+def test_a_rule_that_cannot_be_told_lowers_the_gates_chance_also_beside_weights():
+    count = {"estimate": "extract/em.f1", "require": "max_flips", "value": 0.1}
+    text = drawn(told([task(100)], [gate(ON_WEIGHTS, NO_WORSE, count)], weighed=WEIGHED))
+    assert "1 more cannot be told and may lower that. 1 blocking rule reads weights" in text
+
+
+def test_rules_that_cannot_be_told_for_one_reason_are_named_in_one_sentence():
+    count = {"estimate": "extract/em.f1", "require": "max_flips", "value": 0.1}
+    report = told([task(100)], [gate(count, count, count, NO_WORSE)])
+    twice = [*report.rules, report.rules[0].model_copy(update={"estimate": "extract/em.f1@s=a"})]
+    text = drawn(report.model_copy(update={"rules": tuple(twice)}))
+    assert text.count("cannot be told: ") == 1
+    assert "? rule-0 (2 estimates), rule-1, rule-2 cannot be told: " in text
+
+
 def test_without_a_baseline_rules_that_compare_with_it_are_not_refused():
     held = gate(NO_WORSE)
     assert undecidable([task(12)], [held], 0.95)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from evalkit.errors import Problem, UsageError
 from evalkit.loaders.datasets import open_dataset
+from evalkit.loaders.gate_fit import refuse_misfits
 from evalkit.loaders.gates import load_gate
 from evalkit.loaders.suite_metrics import build_metric
 from evalkit.loaders.suites import LoadedSuite, load_suite
@@ -79,6 +80,7 @@ def assemble(
 ) -> Assembly:
     """Return the parts of a run. Raises UsageError with every problem found."""
     loaded, gates = load_files(suite_path, gate_paths)
+    refuse_misfits(loaded.spec, gates)
     suite = loaded.spec if limit is None else _limited(loaded.spec, limit)
     tasks = tuple(task_parts(task, loaded.folder, digest_file) for task in suite.sampled)
     return Assembly(loaded, suite, gates, tasks)
@@ -105,7 +107,7 @@ def task_parts(task: SampledTask, folder: Path, digest_file: DigestFile) -> Task
     return TaskParts(
         spec=task,
         source=source,
-        metrics=tuple(build_metric(metric) for metric in task.metrics),
+        metrics=tuple(build_metric(metric, task) for metric in task.metrics),
         examples=_examples(task, source.digest, folder, digest_file),
     )
 

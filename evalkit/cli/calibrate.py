@@ -141,7 +141,7 @@ class _Calibrating:
             )
             salt = ""
             if not self.model.pinned:
-                identity = digest([suite.model_dump(mode="json"), self.model.digest])
+                identity = digest([suite.beyond_defaults(), self.model.digest])
                 salt = held.enter_context(kept_salt(self.out, identity))
             repetitions = []
             for number in range(self.flags["repetitions"]):
@@ -244,7 +244,7 @@ class _Calibrating:
         return Provenance(
             suite=suite.suite,
             suite_version=suite.version,
-            suite_digest=digest(suite.model_dump(mode="json")),
+            suite_digest=digest(suite.beyond_defaults()),
             models={
                 "baseline": ModelRecord(
                     digest=model.digest,

@@ -87,6 +87,7 @@ def command(
     from evalkit.reports.comparison import comparison_drawing
     from evalkit.store.durable import write_bytes
 
+    metric = tuple(name.partition("@")[0] for name in metric)  # a gap is shown as metric@field
     first = open_run(old, out)
     if new is None:
         baseline, candidate = _Side(first, "baseline"), _Side(first, "candidate")
@@ -113,7 +114,7 @@ class _Side:
     @property
     def tables(self) -> list[MetricTable]:
         """Its statistics; none where the run has no such model."""
-        return list(self.run.tables().get(self.role, ()))
+        return list(self.run.all_tables().get(self.role, ()))
 
     def weights_as(self, role: Role) -> list[Estimate]:
         """Return what its weights told, under the role it has in the comparison."""
@@ -142,7 +143,9 @@ class _Wishes:
 
 def _compared(baseline: _Side, candidate: _Side, wishes: _Wishes) -> ComparedRuns:
     """Return both sides with what differs, numbers and flips. Raises UsageError on wishes that cannot be fulfilled."""
+    from evalkit.cli.scorecards import comparable
     from evalkit.compare import compare_tables
+    from evalkit.fairness import compare_gaps, gap_metrics
     from evalkit.flips import measure_name
     from evalkit.reports.compared_runs import ComparedRuns, differences, side
     from evalkit.spectral.compare import compare_weights
@@ -152,6 +155,7 @@ def _compared(baseline: _Side, candidate: _Side, wishes: _Wishes) -> ComparedRun
     _need_common_task(baseline, candidate)
     known = [measure_name(t, m) for t in ours for m in t.measures]
     known += dict.fromkeys(f"{held.task}/{held.metric}" for held in weights)
+    known += dict.fromkeys(name for table in ours for name in gap_metrics(table))
     _need_known("--metric", wishes.metrics, known)
     _need_known("--slice", filter(None, [wishes.field]), {f for t in ours for f in t.attributes})
     suite = candidate.run.suite
@@ -159,13 +163,18 @@ def _compared(baseline: _Side, candidate: _Side, wishes: _Wishes) -> ComparedRun
     asked = [
         t
         for t in ours
-        if not wishes.metrics or any(measure_name(t, m) in wishes.metrics for m in t.measures)
+        if not wishes.metrics
+        or {*(measure_name(t, m) for m in t.measures), *gap_metrics(t)} & {*wishes.metrics}
     ]
+    paired: dict[Role, list[MetricTable]] = {"candidate": asked, "baseline": theirs}
+    if baseline.run is candidate.run:
+        paired = comparable(paired, suite)
     comparisons = [
         *compare_weights(
             list(filter(wishes.hold, weights)) if their_weights else [], their_weights
         ),
-        *compare_tables({"candidate": asked, "baseline": theirs}, suite.seed, suite.confidence),
+        *compare_tables(paired, suite.seed, suite.confidence),
+        *compare_gaps(paired, suite.seed, suite.confidence),
     ]
     estimates = [*baseline.estimates_as("baseline"), *candidate.estimates_as("candidate")]
     old, new = baseline.run.scorecard, candidate.run.scorecard

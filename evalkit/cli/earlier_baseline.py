@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from evalkit.cli.past_runs import PastRun, open_baseline
 from evalkit.errors import UsageError
 from evalkit.records.scorecard import Estimate, Finding, ModelRecord, TaskTally, Unread
 from evalkit.records.suite import SuiteSpec
-from evalkit.scoring import MetricTable
+from evalkit.scoring import MetricTable, retallied
+
+if TYPE_CHECKING:
+    from evalkit.second_pass import Answered
 
 OfModel = TypeVar("OfModel", Estimate, Finding, TaskTally, Unread)
 """What a scorecard says of one model and task."""
@@ -54,9 +57,27 @@ class EarlierBaseline:
         return dict(self.run.scorecard.circumstances.engine.get("candidate", {}))
 
     def tables(self) -> list[MetricTable]:
-        """Return the statistics. Raises UsageError where the run's samples are absent or were changed."""
+        """Return the statistics, without those that rest on what judges said then: they are asked again, about both.
+
+        Raises UsageError where the run's samples are absent or were changed.
+        """
+        return [table for table in self._tables() if not table.judges]
+
+    def _tables(self) -> list[MetricTable]:
         held = self.run.tables().get("candidate", [])
         return [table for table in held if table.task in self.tasks]
+
+    def measured(self, task: str) -> Answered | None:
+        """Return one of its tasks for judges to be asked about, yet without their metrics; None where it has none."""
+        from evalkit.second_pass import Answered
+
+        of_task = [table for table in self._tables() if table.task == task]
+        spec = next((each for each in self.suite.sampled if each.name == task), None)
+        if not of_task or spec is None:
+            return None
+        first = of_task[0]
+        signature = first.signature.rpartition("|")[2]  # the task's own, behind the metric's
+        return Answered("baseline", spec, (), first.dataset, signature, first.anytime)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the rows of ``samples.jsonl`` as the baseline's."""
@@ -66,7 +87,16 @@ class EarlierBaseline:
 
     def tallies(self) -> list[TaskTally]:
         """Return what happened when it was measured, as the baseline's."""
-        return self._lent(self.run.scorecard.tasks)
+        return [self._unjudged(tally) for tally in self._lent(self.run.scorecard.tasks)]
+
+    def _unjudged(self, tally: TaskTally) -> TaskTally:
+        """Return a tally without what judges left ungraded then."""
+        left_out = {t.metric for t in self._tables() if t.judges and t.task == tally.task}
+        if not left_out:
+            return tally
+        coverage = next(t.min_coverage for t in self.suite.sampled if t.name == tally.task)
+        kept = {name: why for name, why in tally.unscored.items() if name not in left_out}
+        return retallied(tally, kept, coverage)
 
     def weights_rows(self) -> Iterator[dict[str, Any]]:
         """Yield the rows of ``weights.jsonl`` as the baseline's. Raises UsageError where they were changed."""

@@ -28,6 +28,11 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Run a model against itself: noise floor, false alarms.",
     ),
     "gate": ("evalkit.cli.gate", "Decide again on a finished run, without a model."),
+    "review": (
+        "evalkit.cli.review",
+        "Let people rate a run's answers, and bring their ratings in.",
+    ),
+    "judge": ("evalkit.cli.judge", "Tell how far a judge may be believed, by people's labels."),
     "compare": (
         "evalkit.cli.compare",
         "Put two runs side by side, with every sample that flipped.",

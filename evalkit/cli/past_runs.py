@@ -17,6 +17,7 @@ from evalkit.estimating import full_name
 from evalkit.gates.conditions import Scores
 from evalkit.gates.evaluate import evaluate
 from evalkit.identity import short
+from evalkit.loaders.gate_fit import refuse_misfits
 from evalkit.loaders.suite_metrics import build_metric
 from evalkit.metrics.base import Metric
 from evalkit.records.exchange import Role
@@ -24,8 +25,10 @@ from evalkit.records.scorecard import Scorecard
 from evalkit.records.suite import GateSpec, SampledTask, SpectralTask, SuiteSpec
 from evalkit.records.verdict import Verdict
 from evalkit.registry import load_plugins, nearest
+from evalkit.reviewing import human_tables
 from evalkit.scoring import MetricTable
 from evalkit.store.aliases import aliases
+from evalkit.store.reviews import read_rated
 from evalkit.store.runs import (
     SAMPLES,
     SUITE,
@@ -36,7 +39,13 @@ from evalkit.store.runs import (
     read_suite,
     read_verdict,
 )
-from evalkit.store.tables import MeasuredTask, read_rows, read_weights, rebuild_tables
+from evalkit.store.tables import (
+    MeasuredTask,
+    read_judgements,
+    read_rows,
+    read_weights,
+    rebuild_tables,
+)
 
 ALIAS: Final = "alias:"
 """Before a name that can only be an alias."""
@@ -92,6 +101,14 @@ class PastRun:
         digest = self.scorecard.weights
         return read_weights(self.path, digest) if digest else iter(())
 
+    def judgement_rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows of ``judgements.jsonl``; none where nothing was judged.
+
+        Raises UsageError, before the first row, where they are absent or were changed after the run.
+        """
+        digest = self.scorecard.judgements
+        return read_judgements(self.path, digest) if digest else iter(())
+
     def tables(self) -> Mapping[Role, list[MetricTable]]:
         """Return the very tables that the run measured; read once.
 
@@ -102,7 +119,21 @@ class PastRun:
     @cached_property
     def _tables(self) -> Mapping[Role, list[MetricTable]]:
         self._need_samples()
-        return rebuild_tables(self.rows(), list(self._measured_tasks()))
+        return rebuild_tables(self.rows(), list(self._measured_tasks()), self.judgement_rows())
+
+    def all_tables(self) -> Mapping[Role, list[MetricTable]]:
+        """Return the tables with those of people's ratings, which stand behind the others of each model.
+
+        Raises UsageError as ``tables`` does, and where the labels are absent or were changed after the run.
+        """
+        return self._all_tables
+
+    @cached_property
+    def _all_tables(self) -> Mapping[Role, list[MetricTable]]:
+        measured = self.tables()
+        rated = read_rated(self.path, self.scorecard)
+        human = human_tables(rated, self.suite, measured) if rated and self.suite else {}
+        return {role: [*held, *human.get(role, ())] for role, held in measured.items()}
 
     def scores(self, name: str) -> Scores | None:
         """Return every planned sample's scores under ``task/metric[.measure][@field=value]``.
@@ -112,7 +143,7 @@ class PastRun:
         """
         from evalkit.flips import sample_scores
 
-        return sample_scores(self.tables(), name) if self.has_samples else None
+        return sample_scores(self.all_tables(), name) if self.has_samples else None
 
     def _need_samples(self) -> None:
         if not self.has_samples:
@@ -130,8 +161,13 @@ class PastRun:
             spec = next(task for task in suite.tasks if task.name == tally.task)
             if isinstance(spec, SpectralTask):  # it has no samples
                 continue
-            metrics = self._metrics(spec, suite.plugins)
-            names = {m.name: full_name(m.name, m.measures[0].name) for m in metrics if m.measures}
+            metrics = tuple(m for m in self._metrics(spec, suite.plugins) if not m.judges)
+            judged = self._judged(tally.model, tally.task)
+            names = {
+                m.name: full_name(m.name, m.measures[0].name)
+                for m in (*metrics, *judged)
+                if m.measures
+            }
             yield MeasuredTask(
                 role=tally.model,
                 spec=spec,
@@ -142,12 +178,24 @@ class PastRun:
                     for metric, name in names.items()
                 },
                 anytime=tally.early is not None,
+                judged=judged,
             )
+
+    def _judged(self, role: Role, task: str) -> tuple[Metric, ...]:
+        """Return the metrics that rest on what judges said in this run, of a lent baseline's rows too."""
+        from evalkit.second_pass import judged_metrics
+
+        assert self.suite is not None, "a run with samples has its suite"
+        spec = next((each for each in self.suite.sampled if each.name == task), None)
+        if not self.scorecard.judgements or spec is None:
+            return ()
+        metrics = self._metrics(spec, self.suite.plugins)
+        return judged_metrics(metrics, self.suite.judges, role)
 
     def _metrics(self, task: SampledTask, plugins: Sequence[str]) -> tuple[Metric, ...]:
         try:
             load_plugins(plugins)
-            return tuple(build_metric(metric) for metric in task.metrics)
+            return tuple(build_metric(metric, task) for metric in task.metrics)
         except (UsageError, KeyError, ValueError) as error:
             message = (
                 f"the metrics of task {task.name!r} cannot be built again ({error}); the plug-ins and the evalkit "
@@ -256,7 +304,12 @@ def utc_today() -> date:
 
 
 def decide_again(gates: Sequence[GateSpec], run: PastRun) -> Verdict:
-    """Return what gates answer on a past run today. Samples are read where a condition asks for them."""
+    """Return what gates answer on a past run today. Samples are read where a condition asks for them.
+
+    Raises UsageError where a rule does not fit what it matches.
+    """
+    if run.suite is not None:
+        refuse_misfits(run.suite, gates)
     scores = run.scores if run.has_samples else None
     return evaluate(gates, run.scorecard, today=utc_today(), scores=scores)
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from evalkit.records.scorecard import Scorecard
     from evalkit.records.verdict import Verdict
     from evalkit.scoring import MetricTable
+    from evalkit.second_pass import Judged
     from evalkit.store.runs import RunFolder
 
 
@@ -78,6 +79,21 @@ if TYPE_CHECKING:
 @answer_store("The answer store; runs may share one.  [default: OUT/answers.sqlite]")
 @REQUEST_TIMEOUT
 @CALIBRATION
+@option(
+    "--judge",
+    multiple=True,
+    metavar="NAME=MODEL",
+    help="The model of one of the suite's judges, in place of the one it names. May be given again.",
+)
+@option(
+    "--judge-card",
+    "judge_card",
+    multiple=True,
+    type=EXISTING_FILE,
+    metavar="FILE",
+    help="What 'evalkit judge validate' wrote of a judge, beside those found with the judges' files: rules on its "
+    "numbers decide only by a card. May be given again.",
+)
 @option("--quiet", is_flag=True, help="No progress; the verdict alone.")
 def command(suite: Path, out: Path, **flags: Any) -> int:  # noqa: ANN401 - one value per option above
     """Run SUITE on a candidate and a baseline, write a scorecard, and let the gates decide.
@@ -88,9 +104,12 @@ def command(suite: Path, out: Path, **flags: Any) -> int:  # noqa: ANN401 - one 
     evalkit run suite.yaml --candidate ./checkpoint-900 --baseline production
     evalkit run suite.yaml --candidate http://127.0.0.1:8000 --model-arg revision=2026-11-01
     evalkit run suite.yaml --backend vllm --model-arg max_model_len=4096
+    evalkit run suite.yaml --judge quality=http://127.0.0.1:9000 --judge-card quality-card.json
 
     Tasks of kind spectral read the weights first. Where a blocking rule on them fails, nothing is asked: the run ends
     there, with exit code 1; --keep-going asks all the same.
+
+    Where the suite has judges, they are asked once all models have answered and are closed.
 
     An interrupted run is resumed by the same command: nothing that was answered is asked again.
     """
@@ -111,16 +130,18 @@ class _Run:
         self.folder: RunFolder | None = None
         self.loaded: dict[Role, list[MetricTable]] = {}
         """The tables of an earlier run that is the baseline."""
+        self.judged: Judged | None = None
+        """What judges said; None where nothing is judged."""
 
     def go(self) -> int:
         """Run, score, decide, write; return the exit code."""
         from evalkit.cli.assemble import assemble
         from evalkit.cli.circumstances import utc_now
-        from evalkit.cli.run_models import open_models
+        from evalkit.cli.judges import bench
         from evalkit.cli.weights import decomposition_for
         from evalkit.identity import digest, short
         from evalkit.loaders.file_digests import FileDigests
-        from evalkit.pipeline import Measured, check_needs
+        from evalkit.pipeline import Measured
         from evalkit.store.answers import SqliteAnswers
         from evalkit.store.calibrations import read_calibration
         from evalkit.store.durable import make_folder
@@ -136,15 +157,14 @@ class _Run:
         )
         for task in self.parts.suite.spectral:  # refused first: a device must not cost a run either
             decomposition_for(task, self.flags["device"])
-        self.opened = open_models(self.parts, self.flags, self.out, self.digest_file)
-        self.backends, self.earlier = self.opened.backends, self.opened.earlier
-        check_needs(self.parts.tasks, self.backends.values())
+        self._open_models()
         self._refuse_undecidable()
         self.early = self._early()
         if self.earlier:
             self.loaded["baseline"] = self.earlier.tables()
         self.models = {role: backend.model for role, backend in self.backends.items()}
-        unpinned = not all(model.pinned for model in self.models.values())
+        judging = [judge.backend.model for judge in self.judges]
+        unpinned = not all(model.pinned for model in (*self.models.values(), *judging))
         store_path = self.flags["store"] or self.out / "answers.sqlite"
         # Read before the folder is begun: what ends here leaves a finished run of the same name as it is.
         self.weighed = self._weigh()
@@ -162,6 +182,7 @@ class _Run:
                 for role, model in self.models.items()
             }
             self._write_weights(folder)
+            self.bench = bench(self.judges, self.backends, self.models, self.earlier)
             measured = Measured() if stopped else self._measure(store, folder)
             if stopped:
                 with folder.write_samples():
@@ -175,6 +196,23 @@ class _Run:
             folder.write_scorecard(self.scorecard)
         return self.verdict.exit_code
 
+    def _open_models(self) -> None:
+        """Find the models and the judges, and refuse what they cannot be asked."""
+        from evalkit.cli.judges import open_judges
+        from evalkit.cli.run_models import open_models
+        from evalkit.pipeline import check_needs
+
+        self.opened = open_models(self.parts, self.flags, self.out, self.digest_file)
+        self.backends, self.earlier = self.opened.backends, self.opened.earlier
+        check_needs(self.parts.tasks, self.backends.values())
+        self.judges = open_judges(
+            self.parts,
+            self.flags["judge"],
+            self.flags["judge_card"],
+            self.digest_file,
+            has_baseline="baseline" in self.backends or self.earlier is not None,
+        )
+
     def _identity(self, *, stopped: bool) -> str:
         """Return the digest of all that can change what is measured: the run's folder is named by it.
 
@@ -186,10 +224,11 @@ class _Run:
         stopping = self.early.gates if self.early else ()
         return digest(
             [
-                self.parts.suite.model_dump(mode="json"),
+                self.parts.suite.beyond_defaults(),
                 {role: model.digest for role, model in self.models.items()},
                 *([self.earlier.digest] if self.earlier else []),
-                *(gate.model_dump(mode="json") for gate in stopping),
+                *(gate.beyond_defaults() for gate in stopping),
+                *({judge.spec.judge: judge.pins} for judge in self.judges),
                 *(["stopped"] if stopped else []),
             ]
         )
@@ -257,7 +296,34 @@ class _Run:
             measured = runner.run(road)
             for row in self.earlier.rows() if self.earlier else ():
                 write_row(row)
+        if self.judges:
+            self._ask_judges(store, folder, measured)
         return measured
+
+    def _ask_judges(self, store: AnswerStore, folder: RunFolder, measured: Measured) -> None:
+        """Ask the judges about all that was answered, and add what they said to what was measured."""
+        from evalkit.cli.judges import answered, second_pass
+        from evalkit.estimating import ROLES
+        from evalkit.executors.local import LocalExecutor
+
+        roles = [role for role in ROLES if role in self.backends]
+        views = {
+            judge.spec.judge: self.display.task(f"judge {judge.spec.judge}")
+            for judge in self.judges
+        }
+        self.judged = second_pass(
+            self.bench,
+            answered(self.parts, roles, self.earlier),
+            folder,
+            store,
+            lambda name: LocalExecutor(self.flags["request_timeout"], views[name]),
+            lambda name: views[name],
+            loop_factory(),
+        )
+        for role, tables in self.judged.tables.items():
+            measured.tables.setdefault(role, []).extend(tables)
+        measured.asked += self.judged.asked
+        measured.reused += self.judged.reused
 
     def _sealed(self, measured: Measured) -> Scorecard:
         from evalkit.cli.scorecards import sealed_scorecard
@@ -269,6 +335,9 @@ class _Run:
             self.backends,
             self.earlier,
             self.weighed,
+            seats=self.bench if self.judged else None,
+            judged=self.judged,
+            judgements=self.folder.judgements_digest if self.folder else "",
             samples=self.folder.samples_digest if self.folder else "",
             weights=self.folder.weights_digest if self.folder else "",
             started=self.started,

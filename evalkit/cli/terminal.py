@@ -31,6 +31,7 @@ def print_run(
     quiet: bool,
     calibration: Calibration | None = None,
     plots: Sequence[str] | None = None,
+    exported: str = "",
 ) -> None:
     """Print numbers, rules and verdict, what the engine's noise says of them, and where the files lie."""
     out = console()
@@ -50,4 +51,6 @@ def print_run(
         if plots:
             names = ", ".join(f"{name}.svg" for name in plots)
             out.print(f"plots: {folder / 'plots'} ({names})", soft_wrap=True, highlight=False)
+        if exported:
+            out.print(f"exported: {exported}", soft_wrap=True, highlight=False, markup=False)
     out.print(f"scorecard: {folder / 'scorecard.json'}", soft_wrap=True, highlight=False)

@@ -11,8 +11,8 @@ else ``pass``; what is waived does not block. Without any rule nothing was decid
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from typing import Literal
 
@@ -20,10 +20,14 @@ from evalkit.errors import UsageError
 from evalkit.gates.against_baseline import AgainstBaseline
 from evalkit.gates.conditions import Condition, Decision, Evidence, Scores
 from evalkit.gates.families import combined
+from evalkit.gates.judged import why_unfit
+from evalkit.gates.people import CORRECTED, lacking_ratings
 from evalkit.gates.waivers import check_dates, waived
 from evalkit.identity import digest
+from evalkit.records.judging import JudgeRecord
+from evalkit.records.patterns import expression
 from evalkit.records.scorecard import Scorecard, TaskTally, estimate_name
-from evalkit.records.suite import GateSpec, RuleSpec
+from evalkit.records.suite import GateSpec, JudgeDemands, RuleSpec
 from evalkit.records.verdict import (
     EXIT_CODES,
     FamilyRecord,
@@ -75,13 +79,23 @@ def evaluate(
         raise UsageError(f"two gates have the same name: {', '.join(names)}")
     check_dates(gates, today)
     held = evidence_by_name(scorecard, scores)
-    not_run, weighed = _not_run(scorecard), _weighed(scorecard)
+    not_run, weighed = scorecard.not_run, scorecard.weighed
     outcomes: list[Outcome] = []
     families: list[FamilyRecord] = []
     notes: list[str] = []
     for gate in gates:
         found = [
-            each for rule in gate.rules for each in _outcomes(gate, rule, held, not_run, weighed)
+            each
+            for rule in gate.rules
+            for each in _outcomes(
+                gate,
+                rule,
+                held,
+                not_run,
+                weighed,
+                scorecard.judges,
+                earlier=bool(scorecard.baseline_run),
+            )
         ]
         finest = [least for _, least in found]
         in_family, told = combined(gate, [o for o, _ in found], finest, weighed)
@@ -97,7 +111,7 @@ def evaluate(
         status=status,
         exit_code=EXIT_CODES[status],
         scorecard=scorecard.digest or scorecard.computed_digest(),
-        gates={gate.gate: digest(gate.model_dump(mode="json")) for gate in gates},
+        gates={gate.gate: digest(gate.beyond_defaults()) for gate in gates},
         reason=reason,
         outcomes=tuple(outcomes),
         families=tuple(families),
@@ -109,27 +123,17 @@ def evidence_by_name(scorecard: Scorecard, scores: ScoresOf | None = None) -> di
     """Return what the scorecard holds of the candidate, by ``task/metric[@slice]``, in its order."""
     estimates = {e.name: e for e in scorecard.estimates if e.model == "candidate"}
     comparisons = {c.name: c for c in scorecard.comparisons}
+    disparities = {d.name: d for d in scorecard.disparities if d.model == "candidate"}
     return {
         name: Evidence(
             name,
             (estimate := estimates.get(name)),
             comparisons.get(name),
-            None if estimate and estimate.kind == "corpus" else _thunk(name, scores),
+            None if estimate and estimate.kind in ("corpus", "gap") else _thunk(name, scores),
+            disparities.get(name),
         )
         for name in dict.fromkeys([*estimates, *comparisons])
     }
-
-
-def _not_run(scorecard: Scorecard) -> list[str]:
-    """Return the tasks that the candidate was not asked, since a blocking rule on its weights had failed before."""
-    run = {tally.task for tally in scorecard.tasks if tally.model == "candidate"}
-    return [task for task in scorecard.provenance.datasets if task not in run]
-
-
-def _weighed(scorecard: Scorecard) -> list[str]:
-    """Return the tasks that read weights, or were to read them."""
-    read = [tally.task for tally in scorecard.tasks if tally.kind == "spectral"]
-    return [*dict.fromkeys([*read, *(unread.task for unread in scorecard.unread)])]
 
 
 def _thunk(name: str, scores: ScoresOf | None) -> Callable[[], Scores] | None:
@@ -140,14 +144,14 @@ def matching(pattern: str, names: Iterable[str]) -> list[str]:
     """Return the names that a rule's pattern matches.
 
     ``*`` matches any text; nothing else is special. Without ``@`` a pattern matches no slice, and a ``*`` before the
-    ``@`` matches nothing behind it.
+    ``@`` matches nothing behind it. Behind a gap's ``@`` stands the field alone, which ``field=*`` does not match.
 
     >>> matching("extract/*", ["extract/f1", "extract/f1@region=eu", "decide/f1"])
     ['extract/f1']
     >>> matching("extract/f1@region=*", ["extract/f1", "extract/f1@region=eu"])
     ['extract/f1@region=eu']
     """
-    wanted = [_expression(part) for part in pattern.split("@", 1)]
+    wanted = [expression(part) for part in pattern.split("@", 1)]
 
     def matches(name: str) -> bool:
         parts = name.split("@", 1)
@@ -178,16 +182,15 @@ def condition_of(rule: RuleSpec, **changed: float) -> Condition:
     return condition
 
 
-def _expression(pattern: str) -> re.Pattern[str]:
-    return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
-
-
 def _outcomes(
     gate: GateSpec,
     rule: RuleSpec,
     held: Mapping[str, Evidence],
     not_run: Sequence[str],
     weighed: Sequence[str],
+    judges: Sequence[JudgeRecord],
+    *,
+    earlier: bool,
 ) -> Iterator[tuple[Outcome, float]]:
     """Yield a rule's outcomes, each with the least p-value that could have been read for it."""
     condition = condition_of(rule)
@@ -201,12 +204,35 @@ def _outcomes(
         task = rule.estimate.partition("/")[0]
         reason = f"task {task} was not run, because the weights fail"
         if task not in not_run:
-            reason = _why_missing(rule.estimate, condition, held, readable, weighed)
+            reason = _why_missing(rule.estimate, condition, held, readable, weighed, earlier)
         yield _outcome(gate, rule, condition, rule.estimate, Decision("missing", reason)), 0.0
     for name in names:
         decision = condition.decide(readable[name])
-        outcome = _outcome(gate, rule, condition, name, decision)
+        measured = decision.status in ("pass", "fail", "inconclusive")
+        if measured and (doubt := _why_unbelieved(rule, name, judges)):
+            decision = replace(decision, status="inconclusive", reason=doubt, p_broken=None)
+            outcome = _outcome(gate, rule, condition, name, decision)
+            if outcome.counts_as == "pass":  # a judge nobody checked lets nothing pass
+                outcome = outcome.model_copy(update={"counts_as": "inconclusive"})
+        else:
+            outcome = _outcome(gate, rule, condition, name, decision)
         yield outcome, finest_p(condition, readable[name])
+
+
+def _why_unbelieved(rule: RuleSpec, name: str, judges: Sequence[JudgeRecord]) -> str:
+    """Return why a number that judges gave decides nothing; empty where it may decide, and for any other number."""
+    task, _, metric = name.partition("@")[0].partition("/")
+    jury_of_that_name = any(CORRECTED.endswith(f".{judge.judge}") for judge in judges)
+    if metric == CORRECTED and not jury_of_that_name:
+        return ""  # people corrected it, whatever the judge is worth
+    for judge in judges:
+        if judge.gave(task, metric):
+            why = why_unfit(rule.judge or JudgeDemands(), judge, judge.form)
+            if why and judge.why_no_card:
+                why += f" ({judge.why_no_card})"
+            if why:
+                return f"judge {judge.judge} is not to be believed: {why}"
+    return ""
 
 
 def finest_p(condition: Condition, evidence: Evidence) -> float:
@@ -224,13 +250,18 @@ def _why_missing(
     held: Mapping[str, Evidence],
     readable: Mapping[str, Evidence],
     weighed: Sequence[str],
+    earlier: bool,
 ) -> str:
+    if not matching(pattern, held) and (unrated := lacking_ratings(pattern)):
+        return unrated
     if not readable and condition.reads == "comparison":
         return f"{pattern} cannot be compared: the run has no baseline"
     if matching(pattern, held):
         return f"{pattern} has no {condition.reads} in this run"
     if takes := _takes(pattern, weighed):
         needed = f": it takes {takes}" if takes in TAKES.values() else ""
+        if earlier and TAKES["base"] in needed:
+            needed += ", and the baseline is an earlier run, whose weights are not opened"
         return f"{pattern} was not measured{needed}"
     of_its_kind = [name for name in readable if ("@" in name) == ("@" in pattern)]
     close = nearest(pattern, of_its_kind)
@@ -253,13 +284,9 @@ def _takes(pattern: str, weighed: Sequence[str]) -> str:
         estimate_name(task, name, None): TAKES.get(part.name, TAKES.get(part.needs, part.needs))
         for task in weighed
         for part in parts
-        for name in (part.name, *(f"{part.name}.{s}" for s in _summaries(part)))
+        for name in part.names
     }
     return next((named[name] for name in matching(pattern.partition("@")[0], named)), "")
-
-
-def _summaries(part: Measured | Check) -> Sequence[str]:
-    return part.summaries[1:] if isinstance(part, Measured) else ()
 
 
 def _outcome(

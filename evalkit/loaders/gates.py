@@ -140,7 +140,8 @@ def _mappings(entries: Value) -> dict[int, Mapping[str, Value]]:
 def _odd_slice(
     slice_: str, estimate: str | None, source: YamlSource, at: KeyPath
 ) -> Iterator[Problem]:
-    if "=" not in slice_:
+    of_gap = estimate is not None and matching(f"@{estimate.partition('@')[2]}", [f"@{slice_}"])
+    if "=" not in slice_ and not of_gap:
         yield source.problem(at, found(slice_), "field=value")
     elif estimate is not None:
         pattern = estimate.partition("@")[2]

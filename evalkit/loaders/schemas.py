@@ -42,6 +42,13 @@ def suite_schema() -> Schema:
         "oneOf": [_given("prompt"), _given("messages")],
         "not": {"allOf": [_given("target"), _given("targets")]},
     }
+    definitions["CounterfactualTask"] |= {
+        "allOf": [
+            {"oneOf": [_given("prompt"), _given("messages")]},
+            {"oneOf": [_given("swap"), _given("variants")]},
+        ],
+    }
+    definitions["SwapSpec"] |= {"oneOf": [_given("using"), _given("groups")]}
     definitions["DatasetSpec"] |= {
         "oneOf": [_given("path"), _given("name")],
         "if": _given("path"),

@@ -22,6 +22,9 @@ TASKS: Mapping[Any, type[TaskBase]] = {
 }
 """Kind → the class that declares such tasks, for those that ask the model and so have metrics."""
 
+_TARGET_OPTIONAL = ("generate", "counterfactual")
+"""Kinds of task that need not say what is right."""
+
 _FORM = "a metric's name, or one name with its options: {name: {option: value}}"
 
 WrittenMetrics = tuple[list[dict[str, Value]], list[Problem]]
@@ -58,11 +61,11 @@ def has_target(task: Mapping[str, Value]) -> bool:
     return task.get("target") is not None or task.get("targets") is not None
 
 
-def build_metric(spec: MetricSpec) -> Metric:
-    """Return a metric from a declaration that has been checked."""
+def build_metric(spec: MetricSpec, task: SampledTask) -> Metric:
+    """Return one of a task's metrics from a declaration that has been checked."""
     part = parts("metric")[spec.name].make
     metric: Metric = part(spec.name, part.Options.model_validate(spec.options))
-    return metric
+    return metric.on(task)
 
 
 def _read_metric(
@@ -102,7 +105,7 @@ def _misfits(
         kinds = " and ".join(sorted(metric.kinds))
         message = f"{name!r} scores tasks of kind {kinds}, this one is of kind {kind}"
         return [source.problem(at, message, ", ".join(fitting))]
-    if kind == "generate" and metric.needs_target and not has_target(task):
+    if kind in _TARGET_OPTIONAL and metric.needs_target and not has_target(task):
         message = f"{name!r} compares with a target, and the task has none"
         return [source.problem(at, message, "a task with 'target' or 'targets'")]
     return []

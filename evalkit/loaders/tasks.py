@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from jinja2 import TemplateSyntaxError
+from pydantic import ValidationError
 
 from evalkit.errors import Problem
 from evalkit.loaders.places import KeyPath, Value
@@ -14,7 +16,9 @@ from evalkit.loaders.sentences import found
 from evalkit.loaders.suite_metrics import TASKS, has_target, read_metrics
 from evalkit.loaders.yaml_source import YamlSource
 from evalkit.planning import RowTemplate
+from evalkit.records.suite import SwapSpec
 from evalkit.registry import nearest
+from evalkit.swaps import SHIPPED, lexicon_of
 
 DEFAULT_KIND = "generate"
 SPECTRAL = "spectral"
@@ -24,6 +28,8 @@ _GOES_WITH: Mapping[str, tuple[str, ...]] = {
     "path": ("format",),
     "name": ("config", "revision", "split"),
 }
+_MARKS = frozenset("+=@*")
+"""What stands between fields and values in the names of estimates."""
 _OF_SPECTRA = ("draws", "traps", "compatible")
 """Keys of a spectral task that change nothing unless it computes spectra."""
 
@@ -42,6 +48,8 @@ def read_task(task: Value, source: YamlSource, at: KeyPath) -> tuple[Value, list
     problems += _broken_dataset(task.get("dataset"), source, (*at, "dataset"))
     problems += _broken_examples(task, kind, source, (*at, "fewshot"))
     problems += _repeated_slices(task.get("slices"), source, (*at, "slices"))
+    problems += _broken_swap(task.get("swap"), source, (*at, "swap"))
+    problems += _odd_groups(task.get("groups"), source, (*at, "groups", "by"))
     read = {**task, "kind": kind}
     if isinstance(task.get("metrics"), list):
         read["metrics"], wrong = read_metrics(task, str(kind), source, (*at, "metrics"))
@@ -103,6 +111,10 @@ def _templates(task: Mapping[str, Value]) -> Iterator[tuple[KeyPath, Value]]:
     for place, message in enumerate(messages if isinstance(messages, list) else ()):
         if isinstance(message, dict):
             yield ("messages", place, "content"), message.get("content")
+    variants = task.get("variants")
+    for name, fields in variants.items() if isinstance(variants, dict) else ():
+        for field, template in fields.items() if isinstance(fields, dict) else ():
+            yield ("variants", name, field), template
 
 
 def _broken_templates(
@@ -129,7 +141,9 @@ def _broken_dataset(dataset: Value, source: YamlSource, at: KeyPath) -> Iterator
     if isinstance(path, str):
         problem = missing_file(source, (*at, "path"), path)
         if problem:
-            yield problem
+            told = dataset.get("source")
+            message = f"{problem.message}: {told}" if told else problem.message
+            yield replace(problem, message=message, allowed="" if told else problem.allowed)
         elif dataset.get("format") is None and format_of(path) is None:
             message = f"the ending of {path!r} does not say what it is"
             yield source.problem((*at, "path"), message, f"'format': {' or '.join(FORMATS)}")
@@ -141,8 +155,37 @@ def _broken_dataset(dataset: Value, source: YamlSource, at: KeyPath) -> Iterator
             yield source.problem((*at, key), message)
 
 
+def _broken_swap(swap: Value, source: YamlSource, at: KeyPath) -> Iterator[Problem]:
+    """Yield why words cannot be swapped: an unknown mapping, or words that do not tell groups apart."""
+    if not isinstance(swap, dict):
+        return
+    using = swap.get("using")
+    if isinstance(using, str) and using not in SHIPPED:
+        message = f"unknown swap {using!r}"
+        yield source.problem((*at, "using"), message, ", ".join(SHIPPED), nearest(using, SHIPPED))
+    elif isinstance(swap.get("groups"), dict):
+        try:
+            lexicon_of(SwapSpec.model_validate(swap))
+        except ValidationError:
+            return  # of the wrong form, and told as such
+        except ValueError as error:
+            yield source.problem((*at, "groups"), str(error), "words of one group each, none empty")
+
+
 def _repeated_slices(slices: Value, source: YamlSource, at: KeyPath) -> Iterator[Problem]:
     for place, field in enumerate(slices if isinstance(slices, list) else ()):
         if field in slices[:place]:
             message = f"the field {field!r} is listed twice"
             yield source.problem((*at, place), message, "each field once")
+
+
+def _odd_groups(groups: Value, source: YamlSource, at: KeyPath) -> Iterator[Problem]:
+    """Yield the fields of groups that rules could not name."""
+    by = groups.get("by") if isinstance(groups, dict) else None
+    for place, entry in enumerate(by if isinstance(by, list) else ()):
+        for name in entry if isinstance(entry, list) else [entry]:
+            odd = sorted(_MARKS & set(name)) if isinstance(name, str) else []
+            if odd or name == "":
+                message = f"the field {name!r} cannot name groups: rules write @field=value"
+                allowed = "a field without any of + = @ *; intersections are lists: [sex, age]"
+                yield source.problem((*at, place), message, allowed)

@@ -25,15 +25,29 @@ def matched(rule: RuleSpec, estimands: Iterable[Estimand]) -> list[Estimand]:
     return [by_name[name] for name in matching(rule.estimate, by_name)]
 
 
+def matched_of_groups(rule: RuleSpec, estimands: Iterable[Estimand]) -> dict[str, int]:
+    """Return the samples behind each gap between groups, and each group's share of answers without a score, it matches.
+
+    Samples are those of the task.
+    """
+    held = {name: each.samples for each in estimands for name in each.of_groups}
+    return {name: held[name] for name in matching(rule.estimate, held)}
+
+
 def family_alpha(gate: GateSpec, estimands: Sequence[Estimand], level: float) -> float | None:
     """Return the level of the first step of Holm's procedure; None where all rules must hold."""
     if gate.family != "any_regression":
         return None
+    blocking = [rule for rule in gate.rules if rule.severity == "block"]
     members = sum(
         _is_tested(condition_of(rule), estimand, level)
-        for rule in gate.rules
-        if rule.severity == "block"
+        for rule in blocking
         for estimand in matched(rule, estimands)
+    )
+    members += sum(
+        len(matched_of_groups(rule, estimands))
+        for rule in blocking
+        if condition_of(rule).reads == "comparison"
     )
     return gate.alpha / max(members, 1)
 

@@ -12,7 +12,14 @@ from evalkit.gates.against_baseline import AgainstBaseline
 from evalkit.gates.census import reads_census
 from evalkit.gates.conditions import Condition, Evidence
 from evalkit.gates.evaluate import condition_of
-from evalkit.powering.answers import ask_of, family_alpha, matched, remade
+from evalkit.gates.people import reads_ratings
+from evalkit.powering.answers import (
+    ask_of,
+    family_alpha,
+    matched,
+    matched_of_groups,
+    remade,
+)
 from evalkit.powering.estimands import Estimand
 from evalkit.powering.evidence import NeedsSamples
 from evalkit.powering.hypothetical import Ask, NormalDifference, Outcomes, outcomes_of
@@ -20,11 +27,16 @@ from evalkit.powering.possible import MOST_SAMPLES, possible
 from evalkit.powering.spreads import Assumptions, Spread, spread_of
 from evalkit.records.power import GatePower, PowerReport, Range, RulePower
 from evalkit.records.suite import GateSpec, RuleSpec, SpectralTask
+from evalkit.reports.power import READ_IN_FULL
 from evalkit.stats.estimate import real_clusters
 from evalkit.stats.power import joint_chance, least_samples, region_above, required_samples
 
-READ_IN_FULL = "weights are read in full and nothing is sampled, so it is no question of power"
-"""Why a rule on weights has no power."""
+OF_GROUPS = (
+    "the power of gaps between groups is not computed; a run shows how wide their intervals are"
+)
+"""Why a rule on what groups of people add to a metric has no power."""
+OF_PEOPLE = "people rate some of the answers after the run: the power of their ratings is not computed"
+"""Why a rule on people's ratings has no power."""
 MOST_COUNTED = 10_000
 """Above so many pairs the difference of zeros and ones is taken as normal; the intervals are the same by then."""
 
@@ -84,14 +96,19 @@ def _rows(
         reads=condition.reads,
         samples=0,
     )
-    read_in_full = (
+    rows = (
         [empty.model_copy(update={"unknown": READ_IN_FULL})] if reads_census(rule, weighed) else []
     )
-    if not found and not read_in_full:
+    rows += [
+        empty.model_copy(update={"estimate": name, "samples": samples, "unknown": OF_GROUPS})
+        for name, samples in matched_of_groups(rule, estimands).items()
+    ]
+    if reads_ratings(rule.estimate):
+        rows.append(empty.model_copy(update={"unknown": OF_PEOPLE}))
+    if not found and not rows:
         reason = f"the data hold nothing named {rule.estimate}"
         can = f"can never pass: {reason}"
         return [empty.model_copy(update={"cannot_pass": can, "unknown": reason})]
-    rows = read_in_full
     for estimand in found:
         row = empty.model_copy(update={"estimate": estimand.name, "samples": estimand.samples})
         spread = spread_of(estimand, assumed, past)

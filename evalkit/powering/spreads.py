@@ -81,10 +81,14 @@ def _assumed(estimand: Estimand, assumed: Assumptions) -> Spread:
         )  # fmt: skip
     low, span = bounds[0], bounds[1] - bounds[0]
     share = assumed.accuracy if estimand.measure.better == "higher" else 1 - assumed.accuracy
-    sd = assumed.sd or span * sqrt(share * (1 - share))
+    # What is over some of the samples only varies as over half of them, for want of better knowledge.
+    thinned = 2.0 if estimand.measure.over >= 0 else 1.0
+    sd = assumed.sd or span * sqrt(thinned * share * (1 - share))
+    if low < 0:  # a difference, which an unchanged model is taken not to make; where it is any, it is 1 or −1
+        share, sd = 0.5, assumed.sd or sqrt(1 - assumed.accuracy)
     # More pairs cannot go either way than there are wrong, or right, answers to change.
     discordance = min(assumed.discordance, 2 * min(share, 1 - share))
-    paired = assumed.sd_difference or span * sqrt(discordance)
+    paired = assumed.sd_difference or span * sqrt(thinned * discordance)
     what = "accuracy" if estimand.measure.kind == "rate" else "value"
     value = low + span * share
     return Spread(
@@ -94,7 +98,8 @@ def _assumed(estimand: Estimand, assumed: Assumptions) -> Spread:
         sd_difference=paired,
         counted=estimand.binary,
         value_from=f"assumed {what} {plain(value)}"
-        + ("" if estimand.binary else f", standard deviation {sd:.3g}"),
+        + ("" if estimand.binary else f", standard deviation {sd:.3g}")
+        + (" as over half of the samples" if estimand.measure.over >= 0 else ""),
         pairs_from=f"assumed discordance {discordance:.3g}"
         if estimand.binary
         else f"assumed standard deviation of a difference {paired:.3g}",

@@ -6,8 +6,15 @@ from collections.abc import Iterator, Sequence
 
 from evalkit.gates.census import reads_census
 from evalkit.gates.evaluate import condition_of
-from evalkit.gates.stopping import measures_under
-from evalkit.powering.answers import ask_of, family_alpha, matched, remade
+from evalkit.gates.people import reads_ratings
+from evalkit.gates.stopping import measures_under, of_groups_under
+from evalkit.powering.answers import (
+    ask_of,
+    family_alpha,
+    matched,
+    matched_of_groups,
+    remade,
+)
 from evalkit.powering.estimands import Estimand, Task, estimands_of
 from evalkit.powering.evidence import NeedsSamples
 from evalkit.powering.possible import possible
@@ -27,7 +34,7 @@ def undecidable(
     ``level`` is the suite's confidence. Reads the data sets of the tasks that blocking rules name. What a rule answers
     on single samples, and what breaks while it is asked, is not called impossible. Waived rules are left out, and
     without a baseline those that compare with it: they will be missing, which is no matter of samples. Numbers of the
-    ``weighed`` tasks are read in full, so no number of samples decides on them.
+    ``weighed`` tasks are read in full, so no number of samples decides on them. Gaps between groups are not asked.
     """
     blocking = [
         rule
@@ -38,11 +45,22 @@ def undecidable(
     named = [
         task
         for task in tasks
-        if any(measures_under(rule, task.spec, task.metrics) for rule in blocking)
+        if any(
+            measures_under(rule, task.spec, task.metrics)
+            or of_groups_under(rule, task.spec, task.metrics)
+            for rule in blocking
+        )
     ]
     estimands = list(estimands_of(named, gates, has_baseline=has_baseline))
     asked = [
-        rule for rule in blocking if matched(rule, estimands) or not reads_census(rule, weighed)
+        rule
+        for rule in blocking
+        if matched(rule, estimands)
+        or not (
+            reads_census(rule, weighed)
+            or matched_of_groups(rule, estimands)
+            or reads_ratings(rule.estimate)  # people rate after the run
+        )
     ]
     return [sentence for gate in gates for sentence in _of_gate(gate, asked, estimands, level)]
 

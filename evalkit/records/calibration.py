@@ -150,7 +150,7 @@ class Calibration(Record):
 
     def computed_digest(self) -> str:
         """Return the digest that this content has."""
-        return digest(self.model_dump(mode="json", exclude={"digest", "circumstances"}))
+        return digest(self.beyond_defaults(exclude=("digest", "circumstances")))
 
     def sealed(self) -> Calibration:
         """Return the calibration with its digest filled in."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from itertools import pairwise
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
@@ -22,6 +23,13 @@ class Declared(BaseModel):
     """Frozen, unknown keys refused, no NaN or infinity; JSON Schemas describe the fields by their docstrings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def beyond_defaults(self, *, exclude: Iterable[str] = ()) -> dict[str, Any]:
+        """Return what it says beyond its defaults, as JSON: what digests cover.
+
+        So a field that is added later, with a default, changes the digest of nothing that was written before.
+        """
+        return self.model_dump(mode="json", exclude_defaults=True, exclude={*exclude})
 
     @classmethod
     def __get_pydantic_json_schema__(

@@ -79,6 +79,8 @@ class Sample:
     """Slice field → value."""
     cluster: str | None
     """Name of the cluster it belongs to; None where each sample stands alone."""
+    variants: tuple[str, ...] = ()
+    """Names of a counterfactual task's variants, in the order in which its completions stand."""
 
 
 @dataclass(frozen=True, slots=True)

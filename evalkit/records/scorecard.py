@@ -10,27 +10,35 @@ from typing import Any, Final, Literal
 from pydantic import Field, model_validator
 
 from evalkit.identity import digest
-from evalkit.records.declared import Declared
+from evalkit.records.interval import Interval, Record
+from evalkit.records.judging import JudgeRecord
+
+__all__ = [
+    "ALL_TENSORS",
+    "FORMAT",
+    "Better",
+    "Bounded",
+    "Cell",
+    "Circumstances",
+    "Comparison",
+    "Counts",
+    "Disparity",
+    "EarlyStop",
+    "Estimate",
+    "Finding",
+    "Interval",
+    "JointErrors",
+    "ModelRecord",
+    "Provenance",
+    "Record",
+    "Scorecard",
+    "TaskTally",
+    "Unread",
+    "estimate_name",
+]
 
 FORMAT: Final = 1
 """Version of the scorecard format; grows when a reader of the old one would misread the new one."""
-
-
-class Record(Declared):
-    """Base of the records that are written to disk: frozen, no NaN or infinity, unknown keys refused."""
-
-
-class Interval(Record):
-    """A confidence interval."""
-
-    low: float
-    """Lower end, in the estimate's unit."""
-    high: float
-    """Upper end."""
-    level: float
-    """Nominal coverage, such as 0.95."""
-    method: str
-    """``wilson``, ``t``, ``cr1-t``, ``bca`` …"""
 
 
 class Counts(Record):
@@ -74,16 +82,19 @@ class Estimate(Record):
     metric: str
     """``metric`` or ``metric.measure``."""
     slice: str | None
-    """``field=value``, or null for all samples."""
-    kind: Literal["rate", "mean", "corpus", "census"] = "mean"
-    """What the number is: a share of samples, a mean over samples, another function of them all, or a ``census``: read
-    from the weights in full, so that nothing was sampled. Decides how samples without a score are bounded."""
+    """``field=value``, or null for all samples; of a gap the field alone, such as ``sex`` or ``sex+age``."""
+    kind: Literal["rate", "mean", "corpus", "census", "gap"] = "mean"
+    """What the number is: a share of samples, a mean over samples, another function of them all, a ``census`` (read
+    from the weights in full, so that nothing was sampled) or a ``gap`` between groups. Decides how samples without a
+    score are bounded."""
     value: float | None
     """The number; null when nothing could be scored."""
     interval: Interval | None
     """Null when nothing could be scored, or one sample was."""
     counts: Counts
     """What it rests on."""
+    n: int | None = None
+    """Samples the number is over, where that is not all scored ones."""
     unit: str
     """``fraction``, ``points``, ``bits/byte`` …"""
     better: Better
@@ -97,6 +108,72 @@ class Estimate(Record):
     def name(self) -> str:
         """``task/metric[@slice]``, as rules write it."""
         return estimate_name(self.task, self.metric, self.slice)
+
+
+class Cell(Record):
+    """One group's number behind a gap."""
+
+    measure: str
+    """``metric.measure`` whose number it is."""
+    group: str
+    """The group: the field's value."""
+    n: int
+    """Samples that the number is over: of a true-positive rate those whose label is positive."""
+    value: float | None
+    """The number; null where ``n`` is 0."""
+    interval: Interval | None
+    """Of this group alone, at the suite's confidence."""
+    missing: int = 0
+    """Planned samples of the group without a score: each may stand for anything."""
+    left_out: str = ""
+    """Why it is no part of the gap, in words; empty where it is."""
+    unmeasured: bool = False
+    """Whether it is left out though as planned it is large enough: samples lack a score, or what the model answered
+    leaves too few that the number is over. With it the gap may be any."""
+
+
+class Disparity(Record):
+    """What stands behind the estimate of a gap: the groups, and what chance alone would show."""
+
+    model: Literal["candidate", "baseline"]
+    """Whose answers."""
+    task: str
+    """The task's name."""
+    metric: str
+    """The gap's name, as its estimate has it."""
+    by: str
+    """The field that names the groups; the estimate's slice."""
+    form: Literal["difference", "ratio"]
+    """``difference``: greatest − least; ``ratio``: least ÷ greatest."""
+    value: float | None
+    """The gap as it was observed; null where it cannot be estimated."""
+    expected: float | None = None
+    """Mean gap of these samples if groups made no difference, by permutation."""
+    corrected: float | None = None
+    """The gap less the upward bias that a bootstrap finds, never beyond no gap. Where groups differ by far more than
+    chance that is nearly all of the bias. Where they are equal it is 41 % of it only, so that a fair model too shows a
+    corrected gap above 0."""
+    p_value: float | None = None
+    """Of no difference between groups, by permutation."""
+    p_adjusted: float | None = None
+    """The same by Holm over the fields by which the task is compared."""
+    exact: bool = False
+    """Whether every arrangement was counted rather than drawn."""
+    low: str | None = None
+    """The group with the least value, of the measure whose gap is widest."""
+    high: str | None = None
+    """The group with the greatest value of the same measure."""
+    measure: str | None = None
+    """That measure."""
+    cells: tuple[Cell, ...] = ()
+    """Every group's number, by measure and group."""
+    reason: str = ""
+    """Why it cannot be estimated, in words."""
+
+    @property
+    def name(self) -> str:
+        """``task/metric@by``, as rules write it."""
+        return estimate_name(self.task, self.metric, self.by)
 
 
 class Bounded(Record):
@@ -247,6 +324,10 @@ class Finding(Record):
     """The number behind it, where there is one."""
 
 
+ALL_TENSORS: Final = "*"
+"""Stands for the tensors of a model that has none to be read."""
+
+
 class Unread(Record):
     """A stored tensor that was not measured, and why."""
 
@@ -336,6 +417,8 @@ class Scorecard(Record):
     """Candidate against baseline."""
     samples: str = ""
     """SHA-256 of ``samples.jsonl``, from which every number here can be computed again."""
+    disparities: tuple[Disparity, ...] = ()
+    """What stands behind each gap between groups."""
     findings: tuple[Finding, ...] = ()
     """What checks of the weights found."""
     unread: tuple[Unread, ...] = ()
@@ -344,14 +427,34 @@ class Scorecard(Record):
     """SHA-256 of ``weights.jsonl``, every number measured on each tensor; empty where no task reads weights."""
     baseline_run: str = ""
     """Digest of the scorecard that the baseline's answers come from; empty where they were measured in this run."""
+    labels: str = ""
+    """SHA-256 of ``labels.jsonl``, people's ratings of drawn answers; empty where nobody rated any."""
+    judgements: str = ""
+    """SHA-256 of ``judgements.jsonl``, every judgement with the replies behind it; empty where nothing was judged."""
+    judges: tuple[JudgeRecord, ...] = ()
+    """The judges, as they were used."""
     tasks: tuple[TaskTally, ...]
     """What happened while each task ran."""
     circumstances: Circumstances
     """When, where and how long."""
 
+    @property
+    def weighed(self) -> tuple[str, ...]:
+        """The tasks that read weights, or were to read them, in the scorecard's order."""
+        read = (estimate.task for estimate in self.estimates if estimate.kind == "census")
+        return tuple(dict.fromkeys([*read, *(unread.task for unread in self.unread)]))
+
+    @property
+    def not_run(self) -> tuple[str, ...]:
+        """The tasks that the candidate was not asked, since a blocking rule on its weights had failed before."""
+        if not self.weighed:
+            return ()
+        run = {tally.task for tally in self.tasks if tally.model == "candidate"}
+        return tuple(task for task in self.provenance.datasets if task not in run)
+
     def computed_digest(self) -> str:
         """Return the digest that this content has."""
-        return digest(self.model_dump(mode="json", exclude={"digest", "circumstances"}))
+        return digest(self.beyond_defaults(exclude=("digest", "circumstances")))
 
     def sealed(self) -> Scorecard:
         """Return the scorecard with its digest filled in."""

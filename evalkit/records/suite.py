@@ -43,8 +43,11 @@ class DatasetSpec(Spec):
     """The data set's git revision; only with ``name``."""
     split: str = "test"
     """The split to read; only with ``name``."""
-    format: Literal["jsonl", "csv", "parquet"] | None = None
-    """The file's format, where its ending does not say."""
+    format: Literal["jsonl", "csv", "parquet", "bbq", "crows_pairs", "winogender"] | None = None
+    """The file's format, where its ending does not say; ``bbq``, ``crows_pairs`` and ``winogender`` are the files of
+    these published sets as their authors give them."""
+    source: str = ""
+    """Where the file can be had, in words; told where it is absent."""
     id: str | None = None
     """The field that identifies a sample; ``id`` where every row has it, else the row number."""
     limit: Annotated[int, Field(ge=1)] | None = None
@@ -111,6 +114,64 @@ class MetricSpec(Spec):
     """The metric's own options, checked against its declaration."""
 
 
+class GroupsSpec(Spec):
+    """Fields that tell groups of people apart: every metric of the task is compared between them."""
+
+    by: Annotated[tuple[str | tuple[str, ...], ...], Field(min_length=1)]
+    """Fields whose values name the groups; a list of fields stands for their intersection, named ``sex+age``."""
+    min_size: Annotated[int, Field(ge=2)] = 20
+    """A group in which a number rests on fewer samples than this is shown, and is no part of any gap."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> GroupsSpec:
+        for each in self.by:
+            if not isinstance(each, str) and (len(each) < 2 or len(set(each)) < len(each)):
+                raise ValueError("an intersection lists at least two different fields")
+        if len(set(self.names)) < len(self.names):
+            raise ValueError("'by' names something twice")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The fields, and ``a+b`` for the intersection of a and b."""
+        return tuple(each if isinstance(each, str) else "+".join(each) for each in self.by)
+
+
+class ReviewSpec(Spec):
+    """What people are asked about an answer; their ratings become ``task/human`` once they are imported."""
+
+    question: str = "How good is this answer?"
+    """What is asked of each answer, in one sentence."""
+    guide: str = ""
+    """How to rate, shown on the page; Markdown is not rendered."""
+    scale: tuple[int, int] | None = None
+    """Least and greatest rating, such as [1, 5]; ratings are whole numbers."""
+    labels: tuple[str, ...] | None = None
+    """The ratings by name, the worst first, in place of a scale: [bad, fair, good]."""
+    pass_at: int | str
+    """The least rating, or label, that passes."""
+
+    @model_validator(mode="after")
+    def _one_scale(self) -> ReviewSpec:
+        if (self.scale is None) == (self.labels is None):
+            raise ValueError("a review needs exactly one of 'scale' and 'labels'")
+        if self.scale is not None and not 0 <= self.scale[1] - self.scale[0] <= 20:
+            raise ValueError("'scale' is [least, greatest] with at most 21 ratings")
+        if self.labels is not None and not 2 <= len(set(self.labels)) == len(self.labels) <= 21:
+            raise ValueError("'labels' needs 2 to 21 different names")
+        if self.pass_at not in self.ratings:
+            raise ValueError(f"'pass_at' must be one of {', '.join(map(str, self.ratings))}")
+        return self
+
+    @property
+    def ratings(self) -> tuple[int | str, ...]:
+        """Every rating, the worst first."""
+        if self.labels is not None:
+            return self.labels
+        assert self.scale is not None, "exactly one of the two is given"
+        return tuple(range(self.scale[0], self.scale[1] + 1))
+
+
 class TaskBase(Spec):
     """What every kind of task declares."""
 
@@ -120,13 +181,22 @@ class TaskBase(Spec):
     """Where the samples come from."""
     slices: tuple[str, ...] = ()
     """Fields whose values split the samples: each value gets estimates of its own."""
+    groups: GroupsSpec | None = None
+    """Groups of people between which every metric's gap is measured; each group gets estimates as a slice does."""
     cluster: str | None = None
     """Field naming samples that are not independent (a customer, a document); widens intervals."""
+    review: ReviewSpec | None = None
+    """What people are asked about the answers: 'evalkit review' draws, shows and imports."""
     min_coverage: Annotated[float, Field(ge=0, le=1)] = 0.95
     """Least share of planned samples that must be scored for the run to count as complete."""
     stop: Literal["full", "early"] = "full"
     """``early``: samples are drawn in a random order (from the suite's seed) and the task ends as soon as every rule on
     it is decided, by tests that hold at any look."""
+
+    @property
+    def split_by(self) -> tuple[str, ...]:
+        """What samples are split by: slices, then groups and their intersections (``a+b``)."""
+        return tuple(dict.fromkeys([*self.slices, *(self.groups.names if self.groups else ())]))
 
 
 class GenerateTask(TaskBase):
@@ -201,6 +271,77 @@ class PerplexityTask(TaskBase):
         return self
 
 
+class SwapSpec(Spec):
+    """Words that stand for one group, and those that stand for another in their place."""
+
+    fields: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Fields of the row whose text is rewritten."""
+    using: str | None = None
+    """A shipped mapping from ``evalkit list swaps``, such as ``gender``."""
+    groups: dict[Name, tuple[str, ...]] | None = None
+    """Group → its words; words at the same place of two lists stand for one another."""
+    articles: Literal["english", "keep"] = "english"
+    """Whether *a* and *an* before a swapped word are made to agree with it; only with ``groups``."""
+
+    @model_validator(mode="after")
+    def _one_mapping(self) -> SwapSpec:
+        if (self.using is None) == (self.groups is None):
+            raise ValueError("a swap needs exactly one of 'using' (a shipped mapping) and 'groups'")
+        lengths = {len(words) for words in (self.groups or {"": ("",)}).values()}
+        if len(lengths) > 1 or 0 in lengths:
+            raise ValueError("the groups' lists need equally many words, at least one")
+        if self.groups is not None and len(self.groups) < 2:
+            raise ValueError("a swap needs at least two groups")
+        return self
+
+
+class CounterfactualTask(TaskBase):
+    """The same question about one group and about another: nothing but the words for the group differs.
+
+    A sample is a row with all its variants; rows in which nothing can be swapped are counted as bad samples.
+    """
+
+    kind: Literal["counterfactual"]
+    prompt: str | None = None
+    """A Jinja2 template; sent as plain text."""
+    messages: tuple[MessageSpec, ...] | None = None
+    """Chat messages; sent through the model's own chat template."""
+    swap: SwapSpec | None = None
+    """How variants are made from a row's own text."""
+    variants: dict[Name, dict[str, str]] | None = None
+    """Variant → field → template of what stands in that field, where rows hold the variants already."""
+    choices: str | tuple[str, ...] | None = None
+    """A field that holds the list of choices, or the choices themselves: the answer is the most likely one. Without
+    them the model writes its answer."""
+    target: str | None = None
+    """Template of the right answer, the same for every variant."""
+    decoding: DecodingSpec = DecodingSpec()
+    """How answers are drawn."""
+    repeats: Annotated[int, Field(ge=1, le=16)] = 1
+    """How often each variant is asked with a seed of its own, so that differences between variants are held against
+    those within one; more than one needs a temperature above 0."""
+    metrics: Annotated[tuple[MetricSpec, ...], Field(min_length=1)]
+    """What is measured on the answers."""
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> CounterfactualTask:
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("a task needs exactly one of 'prompt' and 'messages'")
+        if (self.swap is None) == (self.variants is None):
+            raise ValueError("a counterfactual task needs exactly one of 'swap' and 'variants'")
+        if self.variants is not None and len(self.variants) < 2:
+            raise ValueError("'variants' needs at least two")
+        if self.repeats > 1 and (self.decoding.temperature == 0 or self.choices is not None):
+            raise ValueError(
+                "repeats > 1 would ask the same question again: it needs a temperature and no choices"
+            )
+        if self.decoding.replicates > 1:
+            raise ValueError("a counterfactual task asks again by 'repeats', not by 'replicates'")
+        if self.choices is not None and self.messages is not None:
+            raise ValueError("'choices' need a 'prompt': likelihoods are taken of plain text")
+        return self
+
+
 class SpectralTask(Spec):
     """Data-free checks of the weights, before anything is asked of the model: integrity, scale and drift from the base
     model in one pass; spectra and importance where they are asked for."""
@@ -231,13 +372,67 @@ class SpectralTask(Spec):
 
 
 SampledTask = Annotated[
-    GenerateTask | MultipleChoiceTask | PerplexityTask, Field(discriminator="kind")
+    GenerateTask | MultipleChoiceTask | PerplexityTask | CounterfactualTask,
+    Field(discriminator="kind"),
 ]
 """A task that asks the model."""
 
 TaskSpec = Annotated[
-    GenerateTask | MultipleChoiceTask | PerplexityTask | SpectralTask, Field(discriminator="kind")
+    GenerateTask | MultipleChoiceTask | PerplexityTask | CounterfactualTask | SpectralTask,
+    Field(discriminator="kind"),
 ]
+
+
+class JudgeSpec(Spec):
+    """A judge: which model, what it is asked, and how its reply is read. Written in a file of its own or in a suite."""
+
+    judge: Name
+    """The judge's name."""
+    version: int | str = 1
+    """Changes whenever the meaning of a verdict changes."""
+    model: str
+    """A checkpoint folder relative to the file, a hub id, or a running server's URL."""
+    backend: Literal["auto", "transformers", "vllm", "openai"] = "auto"
+    """What answers for it."""
+    model_args: dict[str, str] = Field(default_factory=dict)
+    """Arguments of the backend, as ``--model-arg`` gives them."""
+    form: Literal["pointwise", "pairwise"] = "pointwise"
+    """``pointwise``: one answer on a scale; ``pairwise``: the candidate's against the baseline's, in both orders."""
+    prompt: str = ""
+    """A Jinja2 template: a path relative to the file (the loader puts the text in its place), or a shipped one by its
+    name (``evalkit list judge-prompts``); empty takes the shipped one for the form."""
+    chat: bool = True
+    """Whether the prompt is sent as a chat message, through the model's own template."""
+    criteria: str
+    """What is judged, in words put into the prompt."""
+    rubric: dict[int, str] = Field(default_factory=dict)
+    """What each value of the scale means; may leave values out."""
+    scale: tuple[int, int] = (1, 5)
+    """Least and greatest score, for a pointwise judge."""
+    reference: bool = False
+    """Whether the sample's target is shown as the reference answer."""
+    read: Literal["text", "probabilities"] = "text"
+    """``text``: the verdict is read from what the judge writes; ``probabilities``: its expectation over the scale's
+    values by their log-likelihoods (needs a backend with log-probabilities; plain prompt)."""
+    decoding: DecodingSpec = DecodingSpec(max_tokens=512)
+    """How replies are drawn."""
+
+    @model_validator(mode="after")
+    def _sound(self) -> JudgeSpec:
+        low, high = self.scale
+        if not 1 <= high - low <= 20:
+            raise ValueError("'scale' is [least, greatest] with 2 to 21 values")
+        if outside := [str(value) for value in self.rubric if not low <= value <= high]:
+            raise ValueError(f"'rubric' describes values outside the scale: {', '.join(outside)}")
+        if self.read == "probabilities" and self.chat:
+            raise ValueError(
+                "'read: probabilities' takes likelihoods of plain text: say 'chat: false'"
+            )
+        if self.decoding.replicates > 1:
+            raise ValueError(
+                "a judge is asked once; repeatability is told by 'evalkit judge validate'"
+            )
+        return self
 
 
 class ModelsSpec(Spec):
@@ -266,6 +461,8 @@ class SuiteSpec(Spec):
     """The checkpoints to compare; overridden by --candidate and --baseline."""
     gates: tuple[str, ...] = ()
     """Gate files, relative to this file."""
+    judges: dict[Name, JudgeSpec] = Field(default_factory=dict)
+    """Judges by the name that metrics give them: declared in place, or the path of a judge file."""
     plugins: tuple[str, ...] = ()
     """Python modules that register parts of your own."""
     tasks: Annotated[tuple[TaskSpec, ...], Field(min_length=1)]
@@ -280,7 +477,9 @@ class SuiteSpec(Spec):
         return self
 
     @property
-    def sampled(self) -> tuple[GenerateTask | MultipleChoiceTask | PerplexityTask, ...]:
+    def sampled(
+        self,
+    ) -> tuple[GenerateTask | MultipleChoiceTask | PerplexityTask | CounterfactualTask, ...]:
         """The tasks that ask the model."""
         return tuple(task for task in self.tasks if not isinstance(task, SpectralTask))
 
@@ -291,6 +490,23 @@ class SuiteSpec(Spec):
 
 
 Severity = Literal["block", "warn", "info"]
+
+
+class JudgeDemands(Spec):
+    """What a rule on a judged metric demands of the judge's card; the bounds of intervals decide, never points."""
+
+    kappa: Annotated[float, Field(ge=-1, le=1)] | None = 0.6
+    """Least lower bound of Cohen's kappa with people; null demands none."""
+    labels: Annotated[int, Field(ge=0)] = 100
+    """Least number of labelled items."""
+    order_consistency: Annotated[float, Field(ge=0, le=1)] | None = 0.9
+    """Least share of pairs on which both orders agree (pairwise judges)."""
+    first_position: Annotated[float, Field(ge=0, le=0.5)] | None = 0.05
+    """Greatest distance of the first position's share from ½ that the interval must not exceed wholly (pairwise)."""
+    no_verdict: Annotated[float, Field(ge=0, le=1)] | None = 0.05
+    """Greatest upper bound of the share of items without a verdict: 0 of 100 leaves 0.036 possible."""
+    canaries: Annotated[int, Field(ge=0)] | None = 0
+    """Most canaries that may be taken for good answers."""
 
 
 class RuleSpec(Spec):
@@ -310,6 +526,8 @@ class RuleSpec(Spec):
     """What it counts as when nothing matches or nothing was measured; never a pass."""
     why: str = ""
     """The reason for the rule, shown beside its outcome."""
+    judge: JudgeDemands | None = None
+    """What a rule on a judged metric demands of the judge's card; without it the demands' own defaults hold."""
     options: dict[str, Any] = Field(default_factory=dict)
     """The condition's own keys (``value``, ``margin`` …), written beside the others in the file."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -13,12 +15,29 @@ from evalkit.records.power import GatePower, PowerReport, RulePower
 from evalkit.reports.terminal import WIDE
 from evalkit.reports.view import number
 
+READ_IN_FULL: Final = (
+    "weights are read in full and nothing is sampled, so it is no question of power"
+)
+"""What a rule on weights says in ``RulePower.unknown``."""
+
 
 def power_drawing(report: PowerReport, width: int) -> RenderableType:
-    """Return the table of rules, a sentence on each that needs attention, what it rests on, and the gates last."""
-    parts: list[RenderableType] = [_table(report, width), *_attention(report), ""]
-    parts += [*_grounds(report.rules), "", *map(_gate, report.gates)]
-    return Group(*parts)
+    """Return the table of rules, a sentence on each that needs attention, what it rests on, and the gates last.
+
+    Rules on weights have no place in the table: they are named under it.
+    """
+    told: list[RenderableType] = [*_attention(report), *_in_full(report)]
+    if not all(map(_is_census, report.rules)):
+        told.insert(0, _table(report, width))
+    drawn: list[RenderableType] = []
+    for parts in (told, _grounds(report.rules), [_gate(g, report.rules) for g in report.gates]):
+        held = list(parts)
+        drawn += ["", *held] if drawn and held else held
+    return Group(*drawn)
+
+
+def _is_census(row: RulePower) -> bool:
+    return row.unknown == READ_IN_FULL
 
 
 def _table(report: PowerReport, width: int) -> Table:
@@ -40,6 +59,8 @@ def _table(report: PowerReport, width: int) -> Table:
         table.add_column("n needed", justify="right", no_wrap=True)
     rule = gate = None
     for row in report.rules:
+        if _is_census(row):
+            continue
         if row.gate != gate and len(report.gates) > 1:
             table.add_row(Text.assemble("gate ", (row.gate, "bold")))
             gate = row.gate
@@ -117,9 +138,35 @@ def _attention(report: PowerReport) -> Iterator[Text]:
         held = row.passes_unchanged
         if not row.cannot_pass and held is not None and held < report.power:
             yield _sentence("?", "yellow", row, _weak(row, held), several=several)
+    unknown: dict[str, list[RulePower]] = {}
     for row in (*blocking, *others):
-        if row.unknown and not row.cannot_pass:
-            yield _sentence("?", "yellow", row, f"cannot be told: {row.unknown}", several=several)
+        if row.unknown and not row.cannot_pass and not _is_census(row):
+            unknown.setdefault(row.unknown, []).append(row)
+    for why, rows in unknown.items():
+        yield _untold(why, rows, several=several)
+
+
+def _untold(why: str, rows: Sequence[RulePower], *, several: bool) -> Text:
+    """Return a sentence on the rules whose chances cannot be told for one reason."""
+    told = f"cannot be told: {why}"
+    if len(rows) == 1:
+        return _sentence("?", "yellow", rows[0], told, several=several)
+    counts = Counter(f"{row.gate}/{row.rule}" if several else row.rule for row in rows)
+    rules = ", ".join(f"{name} ({n} estimates)" if n > 1 else name for name, n in counts.items())
+    return Text.assemble(("? ", "yellow"), (rules, "bold"), f" {told}.")
+
+
+def _in_full(report: PowerReport) -> Iterator[Text]:
+    """Yield a sentence on the rules that read weights."""
+    several = len(report.gates) > 1
+    named: dict[str, list[str]] = {}
+    for row in filter(_is_census, report.rules):
+        rule = f"{row.gate}/{row.rule}" if several else row.rule
+        named.setdefault(rule, []).append(row.estimate)
+    if named:
+        rules = ", ".join(f"{rule} ({', '.join(read)})" for rule, read in named.items())
+        told = "Weights are read in full, and no number of samples matters to "
+        yield Text.assemble(told, (rules, "bold"), ".")
 
 
 def _sentence(mark: str, style: str, row: RulePower, told: str, *, several: bool) -> Text:
@@ -151,19 +198,26 @@ def _grounds(rows: Sequence[RulePower]) -> Iterator[Text]:
         yield Text.assemble((", ".join(names), ""), (f": {told}", "dim"))
 
 
-def _gate(gate: GatePower) -> Text:
+def _gate(gate: GatePower, rules: Sequence[RulePower]) -> Text:
+    blocking = [row for row in rules if row.gate == gate.gate and row.severity == "block"]
+    in_full = sum(map(_is_census, blocking))
+    text = Text.assemble(("Gate ", "bold"), (gate.gate, "bold"), ":")
     if not gate.blocking:
-        return Text(f"Gate {gate.gate}: no rule blocks.")
-    told = gate.blocking - gate.unknown
-    which = f"{'all ' if told > 1 else ''}{told:,} blocking outcome{'' if told == 1 else 's'}"
-    text = Text.assemble(
-        ("Gate ", "bold"),
-        (gate.gate, "bold"),
-        f": an unchanged candidate passes {which} with {chance(gate.if_independent)} if they are independent, and with "
-        f"{chance(gate.at_least)} at the least.",
-    )
-    if gate.unknown:
-        text.append(f" {gate.unknown:,} more cannot be told and may lower that.", "yellow")
+        return text.append(" no rule blocks.")
+    told, unknown = gate.blocking - gate.unknown, gate.unknown - in_full
+    if told:
+        which = f"{'all ' if told > 1 else ''}{told:,} blocking outcome{'' if told == 1 else 's'}"
+        text.append(
+            f" an unchanged candidate passes {which}{' on samples' if in_full else ''} with "
+            f"{chance(gate.if_independent)} if they are independent, and with {chance(gate.at_least)} at the least."
+        )
+    if unknown:
+        what = "more" if told else f"blocking outcome{'' if unknown == 1 else 's'}"
+        may = " and may lower that" if told else ""
+        text.append(f" {unknown:,} {what} cannot be told{may}.", "yellow")
+    if in_full:
+        which = "1 blocking rule reads" if in_full == 1 else f"{in_full:,} blocking rules read"
+        text.append(f" {which} weights, which leaves nothing to chance.")
     return text
 
 

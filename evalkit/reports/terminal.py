@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -11,6 +13,8 @@ from rich.text import Text
 
 from evalkit.records.scorecard import Estimate, Interval, Scorecard
 from evalkit.records.verdict import Outcome, Verdict
+from evalkit.reports.fairness_drawing import fairness_drawing
+from evalkit.reports.flip_ledger import printable
 from evalkit.reports.view import (
     EstimateRow,
     diagnostic_p,
@@ -38,9 +42,15 @@ STYLES = {
 MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?", "missing": "?", "waived": "~"}
 
 MOST_OUTCOMES = 8
-"""So many outcomes with one answer are told of each rule: one on every tensor has thousands."""
+"""So many reasons are told of a rule with one answer on many estimates: one on every tensor has thousands."""
 MOST_PASSED = 3
 """So many where they passed."""
+_WORDS = re.compile(r"(?<=[._])|(?=@)")
+"""Where a name may be broken."""
+LONGEST_LINE = 21
+"""Characters of a name that stand on one line where there is least room."""
+MOST_REASONS = 4
+"""So many reasons are told why samples of a task have no score."""
 WIDE = 118
 """From this many columns on, units, flips and the baseline's intervals are shown too; the difference has its interval
 anywhere."""
@@ -52,15 +62,39 @@ NO_INTERVAL = "(no interval)"
 def scorecard_table(scorecard: Scorecard, width: int) -> Table:
     """Return the estimates over all samples, task by task, candidate beside baseline; weights have tables of their own.
 
-    A number is never cut: where there is no room, the baseline's values go (the difference tells them), and names fold.
+    A number is never cut: where there is no room, units go, then flips and the baseline's intervals, then the
+    baseline's values (the difference tells them), and then names take several lines.
     """
     wide = width >= WIDE
-    table = _scorecard_table(scorecard, wide, baseline=True)
-    room = Console(width=10 * WIDE).measure(table).maximum
-    return table if wide or room <= width else _scorecard_table(scorecard, wide, baseline=False)
+    table = Table()
+    for shown in (
+        _Shown(flips=wide, units=wide),
+        _Shown(flips=wide),
+        _Shown(),
+        _Shown(baseline=False),
+        _Shown(baseline=False, whole_names=False),
+    ):
+        table = _scorecard_table(scorecard, shown)
+        if Console(width=10 * WIDE).measure(table).maximum <= width:
+            break
+    return table
 
 
-def _scorecard_table(scorecard: Scorecard, wide: bool, *, baseline: bool) -> Table:
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What a scorecard's table shows."""
+
+    flips: bool = False
+    """How many samples changed, and the baseline's intervals."""
+    units: bool = False
+    """The units, and what was lost."""
+    baseline: bool = True
+    """The baseline's values."""
+    whole_names: bool = True
+    """Names on one line."""
+
+
+def _scorecard_table(scorecard: Scorecard, show: _Shown) -> Table:
     paired = any(e.model == "baseline" for e in scorecard.estimates if e.kind != "census")
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -73,44 +107,71 @@ def _scorecard_table(scorecard: Scorecard, wide: bool, *, baseline: bool) -> Tab
     table.add_column("task, metric", overflow="fold")
     table.add_column("candidate", justify="right", no_wrap=True)
     if paired:
-        if baseline:
+        if show.baseline:
             table.add_column("baseline", justify="right", no_wrap=True)
         table.add_column("difference", justify="right", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
-    if wide:
-        if paired:
-            table.add_column("flips", justify="right", no_wrap=True)
+    if show.flips and paired:
+        table.add_column("flips", justify="right", no_wrap=True)
+    if show.units:
         table.add_column("unit", overflow="fold")
     task = None
-    for row in estimate_rows(scorecard):
-        shown = row.candidate or row.baseline
-        assert shown is not None, "a row stands for at least one estimate"
-        if row.slice is not None or shown.kind == "census":
-            continue
+    for row in filter(_of_all_samples, estimate_rows(scorecard)):
+        shown = _told_of(row)
         if shown.task != task:
             task = shown.task
             table.add_row(Text(task, "bold"))
-        cells = _estimate_cells(row, shown, paired=paired, wide=wide)
-        if paired and not baseline:
-            del cells[2]
-        table.add_row(*cells)
+        table.add_row(*_estimate_cells(row, shown, show, paired=paired))
     return table
 
 
-def _estimate_cells(row: EstimateRow, shown: Estimate, *, paired: bool, wide: bool) -> list[Text]:
-    cells = [Text(f"  {shown.metric}"), _value(row.candidate)]
+def _told_of(row: EstimateRow) -> Estimate:
+    shown = row.candidate or row.baseline
+    assert shown is not None, "a row stands for at least one estimate"
+    return shown
+
+
+def _of_all_samples(row: EstimateRow) -> bool:
+    return row.slice is None and _told_of(row).kind != "census"
+
+
+def _estimate_cells(row: EstimateRow, shown: Estimate, show: _Shown, *, paired: bool) -> list[Text]:
+    name = shown.metric if show.whole_names else in_lines(shown.metric)
+    cells = [Text(f"  {name}"), _value(row.candidate)]
     if paired:
-        cells += [_value(row.baseline, interval=wide), _difference(row)]
+        cells += [_value(row.baseline, interval=show.flips)] if show.baseline else []
+        cells.append(_difference(row))
     lost = missing_samples(shown.counts)
-    cells.append(Text(f"{shown.counts.scored:,}", "yellow" if lost else ""))
-    if wide:
-        if paired:
-            cells.append(Text(flips(row.comparison), "dim"))
+    cells.append(Text(f"{rests_on(shown):,}", "yellow" if lost else ""))
+    if show.flips and paired:
+        cells.append(Text(flips(row.comparison), "dim"))
+    if show.units:
         alone = row.comparison.unpaired if row.comparison else 0
         notes = [lost, f"{alone:,} unpaired" if alone else ""]
         told = "".join(f", {note}" for note in notes if note)
         cells.append(Text.assemble(shown.unit, (told, "yellow")))
     return cells
+
+
+def in_lines(name: str) -> str:
+    r"""Return a long name on several lines, broken between its words.
+
+    >>> in_lines("counterfactual_accuracy.difference.female")
+    'counterfactual_\n    accuracy.difference.\n    female'
+    >>> in_lines("decisions.equal_opportunity_difference@sex")
+    'decisions.equal_\n    opportunity_\n    difference@sex'
+    """
+    lines = [""]
+    for part in _WORDS.split(name):
+        if lines[-1] and len(lines[-1]) + len(part) > LONGEST_LINE:
+            lines.append("")
+        lines[-1] += part
+    return "\n    ".join(lines)
+
+
+def rests_on(estimate: Estimate) -> int:
+    """Return how many samples a number is over: of a true-positive rate those whose label is positive."""
+    return estimate.counts.scored if estimate.n is None else estimate.n
 
 
 def _value(estimate: Estimate | None, *, interval: bool = True) -> Text:
@@ -134,29 +195,76 @@ def _difference(row: EstimateRow) -> Text:
     return _with_interval(Text(signed(held.difference), style), held.interval)
 
 
+def _lost(scorecard: Scorecard) -> Iterator[str]:
+    """Yield what of a task has no score and why, model by model; a judge's and a reader's own reasons included."""
+    for tally in scorecard.tasks:
+        whose = f"{tally.task} of the {tally.model}"
+        if tally.failures:
+            yield f"{whose}: {_reasons(tally.failures, tally.planned, 'failed')}"
+        alike: dict[str, list[str]] = {}
+        for metric, reasons in tally.unscored.items():
+            if reasons:
+                told = _reasons(reasons, tally.planned, "without a score")
+                alike.setdefault(told, []).append(metric)
+        for told, metrics in alike.items():
+            yield f"{whose}, {', '.join(metrics)}: {told}"
+
+
+def _reasons(counts: Mapping[str, int], planned: int, what: str) -> str:
+    """Return how many of the planned samples were lost, and how many for each reason, the most first."""
+    ordered = sorted(counts.items(), key=lambda held: -held[1])
+    told = ", ".join(f"{n:,} {printable(reason)}" for reason, n in ordered[:MOST_REASONS])
+    more = "" if len(ordered) <= MOST_REASONS else ", …"
+    return f"{sum(counts.values()):,} of {planned:,} samples {what} ({told}{more})"
+
+
 def outcome_list(verdict: Verdict) -> Table:
-    """Return every outcome with its rule and its reason, what needs attention first."""
+    """Return every rule with its answers and their reasons, what needs attention first.
+
+    A rule that gave one answer on several estimates is told once, with its reason for being, and has a line for each.
+    """
     table = Table.grid(padding=(0, 2))
     table.title, table.title_justify = "Rules", "left"
     table.add_column(no_wrap=True)
     table.add_column()
-    alike: dict[tuple[str, str, str], list[Outcome]] = {}
+    alike: dict[tuple[str, ...], list[Outcome]] = {}
     for outcome in ordered_outcomes(verdict):
-        alike.setdefault((outcome.gate, outcome.rule, outcome.counts_as), []).append(outcome)
+        rule = outcome.gate, outcome.rule, outcome.severity, outcome.required, outcome.why
+        alike.setdefault((*rule, outcome.counts_as), []).append(outcome)
     for outcomes in alike.values():
-        most = MOST_PASSED if outcomes[0].counts_as == "pass" else MOST_OUTCOMES
-        for outcome in outcomes[:most]:
-            severity = "" if outcome.severity == "block" else f" ({outcome.severity})"
-            told = Text.assemble(
-                (outcome.rule, "bold"), f"{severity}: {outcome.required}\n", _reason(outcome)
-            )
-            table.add_row(_answer(outcome), told)
-        if (more := len(outcomes) - most) > 0:
-            told = Text.assemble(
-                (outcomes[0].rule, "bold"), f": {more:,} more; verdict.json has each"
-            )
-            table.add_row(_answer(outcomes[0]), told)
+        table.add_row(_answer(outcomes[0]), Group(*_told(outcomes)))
     return table
+
+
+def _told(outcomes: Sequence[Outcome]) -> Iterator[RenderableType]:
+    """Yield a rule, the reasons of its answers, all of which count alike, why it is there, and who waived it."""
+    first = outcomes[0]
+    passed = first.counts_as == "pass"
+    style = "dim" if passed else ""
+    severity = "" if first.severity == "block" else f" ({first.severity})"
+    yield Text.assemble((first.rule, "bold"), f"{severity}: {first.required}")
+    why = "" if passed else first.why
+    if len(outcomes) == 1:
+        yield Text(" ".join(filter(None, (_reason(first), why))), style)
+    else:
+        most = MOST_PASSED if passed else MOST_OUTCOMES
+        reasons = [_reason(outcome) for outcome in outcomes[:most]]
+        if (more := len(outcomes) - most) > 0:
+            reasons.append(f"{more:,} more; verdict.json has each")
+        for reason in reasons:
+            yield _item(Text(reason, style))
+        if why:
+            yield Text(why, style)
+    for waiver in dict.fromkeys(waiver_in_words(outcome) for outcome in outcomes):
+        if waiver:
+            yield Text(_sentence(waiver), STYLES["waived"])
+
+
+def _item(told: Text) -> Table:
+    """Return one entry of a list, whose further lines stand under its first."""
+    grid = Table.grid(padding=(0, 1))
+    grid.add_row("·", told)
+    return grid
 
 
 def _answer(outcome: Outcome) -> Text:
@@ -166,16 +274,10 @@ def _answer(outcome: Outcome) -> Text:
     return Text(f"{MARKS[outcome.counts_as]} {outcome.counts_as}", style)
 
 
-def _reason(outcome: Outcome) -> Text:
+def _reason(outcome: Outcome) -> str:
     counted = "" if outcome.counts_as == outcome.status else f" ({outcome.status})"
     adjusted = diagnostic_p(outcome) and f"; {diagnostic_p(outcome)}"
-    why = f" {outcome.why}" if outcome.why and outcome.counts_as != "pass" else ""
-    told = Text(
-        f"{outcome.reason}{counted}{adjusted}.{why}", "dim" if outcome.counts_as == "pass" else ""
-    )
-    if outcome.waiver is not None:
-        told.append(f"\n{_sentence(waiver_in_words(outcome))}", STYLES["waived"])
-    return told
+    return printable(f"{outcome.reason}{counted}{adjusted}.")
 
 
 def _families(verdict: Verdict) -> Iterator[Text]:
@@ -201,7 +303,7 @@ def verdict_line(verdict: Verdict) -> Text:
 
 def drawing(scorecard: Scorecard, verdict: Verdict, width: int) -> RenderableType:
     """Return everything a run prints: numbers, rules, verdict last, where the eye ends."""
-    noted = list(_noted(run_notes(scorecard), "dim"))
+    noted = [*_noted(_lost(scorecard), "yellow"), *_noted(run_notes(scorecard), "dim")]
     decided = [*_families(verdict), *_noted(verdict.notes, "yellow")]
     weights = weights_drawing(scorecard, width)
     sampled = any(estimate.kind != "census" for estimate in scorecard.estimates)
@@ -209,6 +311,7 @@ def drawing(scorecard: Scorecard, verdict: Verdict, width: int) -> RenderableTyp
     return Group(
         *weights,
         *(table if sampled or not weights else ()),
+        *fairness_drawing(scorecard, verdict, width),
         *_apart(noted),
         outcome_list(verdict),
         "",

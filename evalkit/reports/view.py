@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from evalkit.identity import short
+from evalkit.records.judging import JudgeRecord
 from evalkit.records.scorecard import (
     Comparison,
     Counts,
@@ -143,12 +144,32 @@ def flips(comparison: Comparison | None) -> str:
 
 
 def run_notes(scorecard: Scorecard) -> list[str]:
-    """Return what a reader of the numbers must know of how they came about: an earlier baseline, early stops."""
+    """Return what a reader must know of how the numbers came about: an earlier baseline, judges, early stops."""
     notes = []
     if scorecard.baseline_run:
         notes.append(f"The baseline's answers come from run {short(scorecard.baseline_run)}")
     in_full = [f"{t.task} could not stop early: {t.in_full}" for t in scorecard.tasks if t.in_full]
-    return notes + list(_early_stops(scorecard)) + in_full
+    return notes + list(_judges(scorecard)) + list(_early_stops(scorecard)) + in_full
+
+
+def card_in_words(judge: JudgeRecord) -> str:
+    """Return what a judge's card says of its agreement with people; ``no card``, and why, where there is none."""
+    if judge.card is None:
+        return f"no card: {judge.why_no_card}" if judge.why_no_card else "no card"
+    kappa = judge.card.figures.get("kappa")
+    if kappa is None or kappa.value is None:
+        return "card: kappa unknown"
+    return " ".join(filter(None, ("card: kappa", number(kappa.value), span(kappa.interval))))
+
+
+def _judges(scorecard: Scorecard) -> Iterator[str]:
+    """Yield which numbers rest on which judge, how far it may be believed, and what it was not asked or did not say."""
+    for judge in scorecard.judges:
+        told = [f"{', '.join(judge.metrics)}: by judge {judge.judge} ({card_in_words(judge)})"]
+        told += judge.flags
+        told += [f"{n:,} {reason}" for reason, n in judge.unjudged.items()]
+        told += [f"{n:,} settled without it ({reason})" for reason, n in judge.settled.items()]
+        yield "; ".join(told)
 
 
 def _early_stops(scorecard: Scorecard) -> Iterator[str]:

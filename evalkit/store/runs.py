@@ -8,6 +8,7 @@
         suite.json       what was measured, as the suite file declares it
         weights.jsonl    every tensor with what was measured on it; only where a task reads weights
         samples.jsonl    every sample with its answer and scores
+        judgements.jsonl every judgement with the replies behind it; only where judges score
         plots/           what was drawn of weights, where plots were asked for
         verdict.json     what the gates answered
         scorecard.json   written last: a folder with a scorecard is a finished run, one without is incomplete
@@ -15,8 +16,9 @@
         baseline-suite.json, baseline-scorecard.json
                          where the baseline's rows come from another run: that run's own files
 
-A finished folder stands alone: from ``samples.jsonl``, whose digest is in the scorecard, and ``suite.json`` every
-number of a task that asks the model can be computed again; ``weights.jsonl`` is held by its digest likewise.
+A finished folder stands alone: from ``samples.jsonl`` and ``judgements.jsonl``, whose digests are in the scorecard, and
+``suite.json`` every number of a task that asks the model can be computed again; ``weights.jsonl`` is held by its digest
+likewise.
 
 Every file appears whole or not at all: it is written beside its place, made durable, then renamed. What an earlier
 run left is removed before a new one begins, the verdict first.
@@ -53,6 +55,7 @@ from evalkit.store.durable import disk_error, disk_errors, make_folder, replacin
 SCORECARD: Final = "scorecard.json"
 VERDICT: Final = "verdict.json"
 SAMPLES: Final = "samples.jsonl"
+JUDGEMENTS: Final = "judgements.jsonl"
 WEIGHTS: Final = "weights.jsonl"
 SUITE: Final = "suite.json"
 PLOTS: Final = "plots"
@@ -65,6 +68,7 @@ _RESULTS: Final = (
     "report.html",
     "junit.xml",
     "summary.md",
+    JUDGEMENTS,
     SAMPLES,
     WEIGHTS,
     SUITE,
@@ -85,6 +89,8 @@ class RunFolder:
         """SHA-256 of ``samples.jsonl``, once it is written."""
         self.weights_digest = ""
         """SHA-256 of ``weights.jsonl``, once it is written; empty where no task reads weights."""
+        self.judgements_digest = ""
+        """SHA-256 of ``judgements.jsonl``, once it is written; empty where nothing is judged."""
         self._lock = lock
         self.salt = self._kept_salt() or secrets.token_hex(16)
         """Random, and the same again when an incomplete run is resumed."""
@@ -151,6 +157,14 @@ class RunFolder:
         with replacing(self.path / SAMPLES) as file:
             yield _row_writer(self.path / SAMPLES, file, sha256.update)
         self.samples_digest = sha256.hexdigest()
+
+    @contextmanager
+    def write_judgements(self) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+        """Yield a function that appends one row to ``judgements.jsonl``, as ``write_samples`` does."""
+        sha256 = hashlib.sha256()
+        with replacing(self.path / JUDGEMENTS) as file:
+            yield _row_writer(self.path / JUDGEMENTS, file, sha256.update)
+        self.judgements_digest = sha256.hexdigest()
 
     def write_weights(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write ``weights.jsonl``, as ``samples.jsonl`` is written."""
@@ -236,11 +250,11 @@ def read_suite(path: Path, scorecard: Scorecard) -> SuiteSpec:
     Raises UsageError when it is not there or was changed after it was written.
     """
     file = path / SUITE if path.is_dir() else path
-    content = _content(file)
-    if digest(content) != scorecard.provenance.suite_digest:
+    suite = checked(file, _content(file), SuiteSpec)
+    if digest(suite.beyond_defaults()) != scorecard.provenance.suite_digest:
         message = "this is not the suite of the scorecard: it was changed after it was written"
         raise UsageError([Problem(str(file), None, "", message)])
-    return checked(file, content, SuiteSpec)
+    return suite
 
 
 def read_lent_baseline(folder: Path, scorecard: Scorecard) -> tuple[Scorecard, SuiteSpec] | None:

@@ -2,30 +2,26 @@
 
 ``samples.jsonl`` holds every statistic by the name of its column, as the shortest number that reads back the same, so
 the tables are rebuilt exactly: estimates and comparisons computed from them again are those of the scorecard.
-Rows stream; memory is that of the tables, as in the run.
+Statistics of metrics that judges give are scored again, from the judgements in ``judgements.jsonl``.
+Rows stream; memory is that of the tables, and of the judgements, as in the run.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from evalkit.errors import Problem, RunError, UsageError
-from evalkit.metrics.base import Metric
+from evalkit.metrics.base import Gap, Metric
 from evalkit.planning import PlannedSample
 from evalkit.records.exchange import Completion, Role, Sample, Score, Unscored
 from evalkit.records.suite import SampledTask
-from evalkit.scoring import MetricTable, TaskScorer
-from evalkit.store.runs import SAMPLES, WEIGHTS
-
-_ANSWERED = Completion("", "", "stop")
-"""Stands for the answers of a completed sample: they were scored in the run."""
+from evalkit.scoring import ANSWERED, MetricTable, TaskScorer, as_judged
+from evalkit.store.judgements import Said, parsed_row
+from evalkit.store.runs import JUDGEMENTS, SAMPLES, WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -44,6 +40,8 @@ class MeasuredTask:
     """Metric → the signature that its numbers were given."""
     anytime: bool
     """Whether looking at the samples decided how many were asked."""
+    judged: tuple[Metric, ...] = ()
+    """The metrics that rest on judgements of these rows."""
 
 
 def read_rows(folder: Path, sha256: str) -> Iterator[dict[str, Any]]:
@@ -60,6 +58,12 @@ def read_weights(folder: Path, sha256: str) -> Iterator[dict[str, Any]]:
     return _rows(folder / WEIGHTS, "weights", sha256, "run the suite again")
 
 
+def read_judgements(folder: Path, sha256: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a run's ``judgements.jsonl``, as ``read_rows`` does those of its samples."""
+    again = "run the suite again: what was answered is not asked again"
+    return _rows(folder / JUDGEMENTS, "judgements", sha256, again)
+
+
 def _rows(path: Path, what: str, sha256: str, again: str) -> Iterator[dict[str, Any]]:
     try:
         with path.open("rb") as file:
@@ -71,7 +75,7 @@ def _rows(path: Path, what: str, sha256: str, again: str) -> Iterator[dict[str, 
                 raise UsageError([Problem(str(path), None, "", message)])
             file.seek(0)
             for line in file:
-                yield _row(line)
+                yield parsed_row(line)
     except FileNotFoundError:
         message = f"there is no such file: the run's {what} were removed"
         raise UsageError([Problem(str(path), None, "", message)]) from None
@@ -80,27 +84,26 @@ def _rows(path: Path, what: str, sha256: str, again: str) -> Iterator[dict[str, 
         raise RunError(message, "check its permissions") from error
 
 
-def _row(line: bytes) -> dict[str, Any]:
-    try:
-        row: dict[str, Any] = orjson.loads(line)
-    except orjson.JSONDecodeError:  # a lone surrogate in a model's answer, escaped
-        row = json.loads(line)
-    return row
-
-
 def rebuild_tables(
-    rows: Iterable[Mapping[str, Any]], tasks: Sequence[MeasuredTask]
+    rows: Iterable[Mapping[str, Any]],
+    tasks: Sequence[MeasuredTask],
+    judgements: Iterable[Mapping[str, Any]] = (),
 ) -> dict[Role, list[MetricTable]]:
-    """Return the tables that a run measured, in the order of ``tasks``.
+    """Return the tables that a run measured, in the order of ``tasks``, those that judges gave behind the others.
 
-    Rows of one task and model stand in the order in which the run scored them. Raises UsageError where a row does not
-    fit its task's metrics, as when a metric's columns have other names than when it was written.
+    Rows of one task and model stand in the order in which the run scored them, and so do a judge's ``judgements`` of
+    them. Raises UsageError where a row does not fit its task's metrics, as when a metric's columns have other names
+    than when it was written.
     """
+    said = Said(judgements)
     scorers = {(task.role, task.spec.name): _scorer(task) for task in tasks}
+    judged = {(task.role, task.spec.name): _judged_scorer(task) for task in tasks if task.judged}
     for number, row in enumerate(rows, start=1):
         try:
             scorer, metrics = scorers[row["model"], row["task"]]
             scorer.add(*_as_scored(row, metrics))
+            if by_judges := judged.get((row["model"], row["task"])):
+                by_judges.add(*as_judged(row, *said.of(row, by_judges.seen)))
         except (KeyError, TypeError, ValueError) as error:
             message = (
                 f"the row does not fit the suite and its metrics ({type(error).__name__}: {error}); "
@@ -108,12 +111,13 @@ def rebuild_tables(
             )
             raise UsageError([Problem(SAMPLES, number, "", message)]) from error
     tables: dict[Role, list[MetricTable]] = {}
-    for task in tasks:
-        scorer, _ = scorers[task.role, task.spec.name]
-        tables.setdefault(task.role, []).extend(
-            replace(table, signature=task.signatures.get(table.metric, ""))
-            for table in scorer.tables()
-        )
+    for made in ({key: scorer for key, (scorer, _) in scorers.items()}, judged):
+        for task in tasks:
+            made_of = made.get((task.role, task.spec.name))
+            tables.setdefault(task.role, []).extend(
+                replace(table, signature=task.signatures.get(table.metric, ""))
+                for table in (made_of.tables() if made_of else ())
+            )
     return tables
 
 
@@ -123,12 +127,21 @@ def _scorer(task: MeasuredTask) -> tuple[TaskScorer, tuple[Metric, ...]]:
     return scorer, task.metrics
 
 
+def _judged_scorer(task: MeasuredTask) -> TaskScorer:
+    return TaskScorer(task.spec, task.judged, task.role, task.dataset, "", anytime=task.anytime)
+
+
 class _Recorded(Metric):
     """A metric whose scores stand in the sample already: the scorer makes the same tables of them as in the run."""
 
     def __init__(self, metric: Metric) -> None:
         super().__init__(metric.name, metric.options)
-        self.columns, self.measures = metric.columns, metric.measures
+        self.columns, self.measures, self._gaps = metric.columns, metric.measures, metric.gaps
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """Those of the metric."""
+        return self._gaps
 
     def score(self, sample: Sample, completions: Sequence[Completion]) -> Score | Unscored:
         """Return what the run gave."""
@@ -150,7 +163,7 @@ def _as_scored(
         attributes=row.get("slices", {}),
         cluster=row.get("cluster"),
     )
-    return PlannedSample(sample, (), 1, "it failed" if failed else ""), (_ANSWERED,)
+    return PlannedSample(sample, (), 1, "it failed" if failed else ""), (ANSWERED,)
 
 
 def _score(held: Mapping[str, Any], metric: Metric) -> Score | Unscored:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import random
 import shutil
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
-from commands import evalkit
+from commands import command, evalkit
 
-from evalkit.cli import main
 from evalkit.cli.past_runs import open_baseline, open_run
 from evalkit.compare import compare_tables
 from evalkit.errors import UsageError
 from evalkit.estimating import estimate_tables
+from evalkit.fairness import compare_gaps, estimate_gaps
 from evalkit.identity import canonical_json
 
 LIMIT = 60
@@ -58,7 +55,7 @@ def answer(row, right, draw):
             for n in range(2)
         ]
     if "target" in row:
-        wrong = '{"item": "soap", "qty": 1}' if row["target"].startswith("{") else "perhaps"
+        wrong = {"yes": "no", "no": "yes"}.get(row["target"], '{"item": "soap", "qty": 1}')
         return [{"text": row["target"] if right else wrong}]
     return [{"logprobs": [-draw.random() * (1 if right else 3) for _ in row["text"].split()]}]
 
@@ -98,6 +95,7 @@ def place(tmp_path_factory, root):
         text = text.replace(f"path: data/{name}.jsonl", f"path: {path}, limit: {LIMIT}")
     text = text.replace("    target:", "    min_coverage: 0.8\n    target:")
     text = text.replace('    text: "{{', '    min_coverage: 0.8\n    text: "{{')
+    text = text.replace("{by: [group]}", "{by: [group], min_size: 5}")
     (folder / "suite.yaml").write_text(text)
     early = text.replace("  - name: decide\n", "  - name: decide\n    stop: early\n")
     (folder / "early.yaml").write_text(early)
@@ -106,14 +104,6 @@ def place(tmp_path_factory, root):
     for name, share in SHARE_RIGHT.items():
         write_answers(folder / name, shown / "data", share)
     return folder
-
-
-def command(*arguments, cwd):
-    """A command that asks no model, in this process; return its exit code, what it printed, and what it complained."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.chdir(cwd), redirect_stdout(out), redirect_stderr(err):
-        code = main.run([str(argument) for argument in arguments])
-    return code, out.getvalue(), err.getvalue()
 
 
 def run(place, *arguments, out="reports", suite="suite.yaml"):
@@ -165,11 +155,18 @@ def assert_computed_again(folder):
     """From the folder's own files come the scorecard's numbers, byte for byte."""
     past = open_run(folder, folder.parent)
     written, suite, tables = card(folder), past.suite, past.tables()
+    how = tables, suite.seed, suite.confidence
+    gaps = estimate_gaps(*how)
+    tasks = [task.name for task in suite.tasks]
     for key, found in (
-        ("estimates", estimate_tables(tables, suite.seed, suite.confidence)),
-        ("comparisons", compare_tables(tables, suite.seed, suite.confidence)),
+        ("estimates", [*estimate_tables(*how), *gaps.estimates]),
+        ("comparisons", [*compare_tables(*how), *compare_gaps(*how)]),
+        ("disparities", gaps.disparities),
     ):
-        again = [each.model_dump(mode="json") for each in found]
+        order = sorted(
+            found, key=lambda e: (getattr(e, "model", "") == "baseline", tasks.index(e.task))
+        )
+        again = [each.model_dump(mode="json") for each in order]
         assert canonical_json(again) == canonical_json(written[key])
 
 
@@ -191,9 +188,9 @@ def test_every_number_of_a_task_that_stopped_early_is_computed_again(early):
     (stopped,) = [t["early"] for t in card(early)["tasks"] if t["early"]]
     assert stopped["drawn"] < stopped["available"] == LIMIT
     assert_computed_again(early)
-    assert [t.task for t in open_run(early, early.parent).tables()["candidate"] if t.anytime] == [
+    assert {t.task for t in open_run(early, early.parent).tables()["candidate"] if t.anytime} == {
         "decide"
-    ]
+    }
 
 
 def test_against_an_earlier_run_the_numbers_are_those_of_one_run_with_both(together, against_alias):

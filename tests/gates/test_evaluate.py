@@ -191,8 +191,8 @@ def test_a_verdict_names_what_it_was_decided_on():
     found = evaluate([one, gate(rule(), name="h")], card)
     assert found.scorecard == card.digest
     assert found.gates == {
-        "g": digest(one.model_dump(mode="json")),
-        "h": digest(gate(rule(), name="h").model_dump(mode="json")),
+        "g": digest(one.beyond_defaults()),
+        "h": digest(gate(rule(), name="h").beyond_defaults()),
     }
     assert found.reason == "every blocking outcome passed (2)"
 

@@ -60,7 +60,7 @@ def test_a_loaded_gate_has_the_digest_of_what_it_says_and_not_of_where(gate):
     assert digest(loaded.model_dump(mode="json")) == digest(declared.model_dump(mode="json"))
 
 
-KEYS = "id, estimate, require, severity, on_inconclusive, on_missing, why, value, exact"
+KEYS = "id, estimate, require, severity, on_inconclusive, on_missing, why, judge, value, exact"
 
 # the rule's keys beside its id, key, message
 WRONG = [

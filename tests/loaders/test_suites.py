@@ -228,10 +228,10 @@ WRONG = [
         "replicates > 1 at temperature 0 would ask the same question again"),
     ({"slices": "[a, a]"}, 10, ".slices[1]", "the field 'a' is listed twice; allowed: each field once"),
     ({"kind": "generat"}, 10, ".kind", "found the text \"generat\"; did you mean 'generate'?; "
-        "allowed: generate, multiple_choice, perplexity, spectral"),
-    ({"kind": "5"}, 10, ".kind", "found 5; allowed: generate, multiple_choice, perplexity, spectral"),
+        "allowed: generate, multiple_choice, perplexity, counterfactual, spectral"),
+    ({"kind": "5"}, 10, ".kind", "found 5; allowed: generate, multiple_choice, perplexity, counterfactual, spectral"),
     ({"kind": "[generate]"}, 10, ".kind", "found a list of 1; did you mean 'generate'?; "
-        "allowed: generate, multiple_choice, perplexity, spectral"),
+        "allowed: generate, multiple_choice, perplexity, counterfactual, spectral"),
     ({"prompt": ""}, 5, "", "a task needs exactly one of 'prompt' and 'messages'"),
     ({"target": "[1]"}, 8, ".target[0]", "found 1; allowed: a text (in quotes)"),
     ({"target": "{a: b}"}, 8, ".target", "found keys with values (a); allowed: a text or a list"),

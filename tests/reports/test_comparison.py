@@ -429,3 +429,49 @@ def test_printable_text_holds_no_control_character(text):
     made = printable(text)
     assert made.isprintable()
     assert text != made or text.isprintable()
+
+
+# --- gaps between groups of people
+
+
+def gap(model, value, **changes):
+    held = {"metric": "decisions.tpr.gap", "slice": "sex+age", "kind": "gap", "better": "lower"}
+    return estimate(model, value, **(held | changes))
+
+
+def gap_change(**changes):
+    held = {"metric": "decisions.tpr.gap", "slice": "sex+age", "better": "lower", "p_value": None}
+    return comparison(**(held | {"difference": 0.11, "interval": interval(0.02, 0.2)} | changes))
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_a_gap_stands_under_its_task_before_the_field_that_names_its_groups(width):
+    text = shown(
+        width,
+        estimates=(
+            estimate("baseline", 0.9),
+            gap("baseline", 0.1),
+            gap("candidate", 0.21),
+            estimate("candidate", 0.84),
+            estimate("candidate", 0.5, task="quiz", slice="sex=F"),
+        ),
+        comparisons=(comparison(), comparison(task="quiz"), gap_change()),
+    )
+    name = r"decisions\.tpr\.gap@sex\+age +"
+    assert re.search(name + r"0\.100 \[0\.070, 0\.130\] +0\.210 \[0\.180, 0\.240\]  400", text)
+    assert re.search(name + r"\+0\.110 \[0\.020, 0\.200\] +– +400", text)
+    # One heading in either table: what came of the task last stands with what came first.
+    assert len(re.findall(r"^ extract ", text, re.MULTILINE)) == 2
+    assert "sex=F" not in text
+
+
+def test_a_gap_that_could_not_be_compared_says_why():
+    lost = gap_change(status="incomparable", reason="other groups", difference=None, interval=None)
+    text = shown(140, comparisons=(comparison(), lost))
+    assert "Not compared: extract/decisions.tpr.gap@sex+age: other groups." in text
+
+
+def test_a_rate_over_some_samples_is_shown_with_how_many_they_are():
+    """Of a true-positive rate those whose label is positive: its interval rests on no others."""
+    text = shown(140, estimates=(estimate("baseline", 0.9, n=123), estimate("candidate", 0.84)))
+    assert re.search(r"0\.840 \[0\.810, 0\.870\] +123, 400", text)

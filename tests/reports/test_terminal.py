@@ -165,6 +165,43 @@ def test_the_verdict_stands_last_and_what_failed_stands_first():
     assert "Because." in text
 
 
+def each(name, status="fail", **changes):
+    """An outcome of a rule that matches many estimates."""
+    held = outcome("whole", status, **changes)
+    return held.model_copy(update={"estimate": name, "reason": f"{name} is wrong"})
+
+
+def test_a_rule_that_matches_many_estimates_is_told_once_with_a_line_for_each():
+    text = printed(card([estimate()]), verdict(*(each(f"w/check{n}") for n in range(4))), 80)
+    lines = [line.strip() for line in text[text.index("Rules") :].splitlines()]
+    assert lines[1:7] == [
+        "✗ fail  whole: ≥ 0.8",
+        *(f"· w/check{n} is wrong." for n in range(4)),
+        "Because.",
+    ]
+
+
+def test_the_same_rule_with_another_answer_is_told_apart():
+    held = [each("w/a"), each("w/b", "pass"), each("w/c", counts_as="waived", waiver=WAIVER)]
+    text = printed(card([estimate()]), verdict(*held), 80)
+    heads = [line.split()[1] for line in text.splitlines() if "whole: ≥ 0.8" in line]
+    assert heads == ["fail", "waived", "pass"]
+    assert text.count("Because.") == 2, "what passed needs no reason for being"
+
+
+def test_one_waiver_for_several_outcomes_is_told_once():
+    waived = [each(f"w/{n}", counts_as="waived", waiver=WAIVER) for n in range(3)]
+    text = flat(printed(card([estimate()]), verdict(*waived), 140))
+    assert text.count("Waived by Ada Lovelace") == 1
+    assert "w/2 is wrong (fail)." in text
+
+
+def test_of_a_rule_with_thousands_of_answers_a_few_are_told_and_the_others_counted():
+    many = [each(f"w/{n}") for n in range(1000)]
+    text = flat(printed(card([estimate()]), verdict(*many), 140))
+    assert "· w/7 is wrong. · 992 more; verdict.json has each Because." in text
+
+
 def test_what_an_undecided_outcome_counts_as_is_told_beside_what_it_is():
     text = printed(card([estimate()]), verdict(outcome(status="inconclusive", counts_as="fail")))
     assert "✗ fail" in text
@@ -213,6 +250,57 @@ def test_numbers_keep_their_sign_and_nothing_is_a_dash():
         "–",
         "–",
     )
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_a_rate_over_some_samples_is_shown_with_how_many_they_are(width):
+    """Of a true-positive rate those whose label is positive: its interval rests on no others."""
+    assert " 123" in printed(card([estimate(n=123)]), verdict(outcome()), width)
+    assert " 123" not in printed(card([estimate()]), verdict(outcome()), width)
+
+
+LONG = "counterfactual_accuracy.difference.female"
+
+
+@pytest.mark.parametrize("width", [80, 90, 100, 120, 140])
+def test_long_names_cost_columns_and_never_a_number(width):
+    text = printed(
+        card(
+            [
+                estimate(metric=LONG, value=-0.008, interval=interval(-0.025, -0.011)),
+                estimate("baseline", metric=LONG, value=-0.117, interval=interval(-0.175, -0.058)),
+            ],
+            [comparison(-0.047, -0.018).model_copy(update={"metric": LONG})],
+        ),
+        verdict(outcome()),
+        width,
+    )
+    assert "−0.008 [−0.025, −0.011]" in text
+    assert "[−0.047, −0.018]" in text
+    assert " 100" in text
+    assert max(map(len, text.splitlines())) <= width
+    # On one line, or broken between its words.
+    broken = r"counterfactual_ .*\n +accuracy\.difference\. .*\n +female "
+    assert LONG in text or re.search(broken, text)
+
+
+def test_why_samples_have_no_score_is_told_with_how_many_they_are():
+    reasons = {"label is neither positive nor negative": 30, "refusal \x1b[31m": 2}
+    lost = stopped(100, None).model_copy(
+        update={
+            "early": None,
+            "failures": {"timeout": 3},
+            "unscored": {"decisions": reasons, "calibration": reasons, "exact_match": {}},
+        }
+    )
+    held = card([estimate()]).model_copy(update={"tasks": (lost,)})
+    text = " ".join(printed(held, verdict(outcome()), 100).split())
+    assert "extract of the candidate: 3 of 100 samples failed (3 timeout)." in text
+    assert (
+        "extract of the candidate, decisions, calibration: 32 of 100 samples without a score "
+        "(30 label is neither positive nor negative, 2 refusal \\x1b[31m)."
+    ) in text
+    assert "exact_match: " not in text
 
 
 WAIVER = WaiverSpec(rule="r", owner="Ada Lovelace", reason="It ships in 4.2", expires="2026-12-31")
