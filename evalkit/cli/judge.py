@@ -30,7 +30,7 @@ def command() -> None:
     """
 
 
-@command.command("validate")
+@command.command("validate", short_help="Ask a judge about labelled answers, and write its card.")
 @click.argument("judge")
 @option(
     "--labels",

@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -15,8 +14,7 @@ import click
 
 from evalkit.calibrating import repetition_digest
 from evalkit.cli.circumstances import utc_now
-from evalkit.cli.judges import CARD_ENDING
-from evalkit.cli.models import backend_name, open_model
+from evalkit.cli.judges import CARD_ENDING, judge_backend
 from evalkit.cli.options import check_writable, parsed_arguments
 from evalkit.cli.running import loop_factory
 from evalkit.collecting import Collector
@@ -30,11 +28,11 @@ from evalkit.judging.labels import bait
 from evalkit.judging.measured import JudgedItem
 from evalkit.judging.pins import pins
 from evalkit.judging.reading import NO_ANSWER
-from evalkit.loaders.checkpoints import find_checkpoint
 from evalkit.loaders.file_digests import FileDigests
 from evalkit.loaders.judge_labels import Labels, load_labels
 from evalkit.loaders.judges import LoadedJudge, load_judge
 from evalkit.loaders.suites import load_suite
+from evalkit.loaders.yaml_source import read_yaml
 from evalkit.planning import PlannedSample
 from evalkit.ports import AnswerStore, Backend, Executor
 from evalkit.records.exchange import Completion, Failure, Model
@@ -58,8 +56,15 @@ def find_judge(named: str) -> LoadedJudge:
     if not sign or Path(named).is_file():
         path, name = named, ""
     if not Path(path).is_file():
-        raise UsageError(f"there is no judge file {path!r}")
+        raise UsageError(f"there is no judge file {path!r}{_beside(Path(path))}")
     if not name:
+        written = read_yaml(Path(path)).value
+        if "judge" not in written and {"suite", "judges"} & written.keys():
+            held = written.get("judges")
+            names = ", ".join(map(str, held)) if isinstance(held, dict) and held else "none"
+            raise UsageError(
+                f"{path} is a suite: name one of its judges as {path}#NAME (it declares {names})"
+            )
         return load_judge(Path(path))
     judges = load_suite(Path(path)).judges
     if name not in judges:
@@ -67,6 +72,17 @@ def find_judge(named: str) -> LoadedJudge:
         hint = f"did you mean {close!r}?" if close else f"it has {', '.join(judges) or 'none'}"
         raise UsageError(f"{path} declares no judge {name!r}; {hint}")
     return judges[name]
+
+
+def _beside(path: Path) -> str:
+    """Return the nearest name among the files that lie where a file was looked for, as a hint; empty without one."""
+    held = path.parent
+    try:
+        names = [each.name for each in held.iterdir() if each.is_file()] if held.is_dir() else []
+    except OSError:  # a folder nobody may read
+        names = []
+    close = nearest(path.name, names)
+    return f"; did you mean {str(path.with_name(close))!r}?" if close else ""
 
 
 class Validating:
@@ -112,29 +128,13 @@ class Validating:
     def _open(self) -> Backend:
         """Return what answers for the judge, not yet opened."""
         given, named = self.flags["backend"], self.flags["model"]
-        requested, model = self.spec.backend if given == "auto" else given, named or self.spec.model
-        if backend_name(requested, model) == "replay":
-            raise UsageError(
-                f"judge {self.spec.judge!r}: recorded answers cannot judge what they do not know"
-            )
-        opened = open_model(
-            requested,
-            model,
-            self.spec.model_args | parsed_arguments(self.flags["model_arg"]),
-            partial(
-                find_checkpoint,
-                folder=Path.cwd() if named else self.judge.folder,
-                digest_file=FileDigests(self.store.parent / "file-digests.sqlite"),
-            ),
-        )
-        need = "chat" if self.spec.chat else "text"
-        need = "logprobs" if self.spec.read == "probabilities" else need
-        if need not in opened.provides:
-            provided = ", ".join(sorted(opened.provides))
-            raise UsageError(
-                f"judge {self.spec.judge!r} needs {need} from its model, and the backend gives {provided}"
-            )
-        return opened
+        more = parsed_arguments(self.flags["model_arg"])
+        changed = {"model_args": self.spec.model_args | more}
+        if given != "auto":
+            changed["backend"] = given
+        digest_file = FileDigests(self.store.parent / "file-digests.sqlite")
+        asked = self.spec.model_copy(update=changed)
+        return judge_backend(asked, named, self.judge.folder, digest_file)
 
     def _ask(
         self, backend: Backend, labels: Labels, answers: AnswerStore, salt: str
@@ -186,6 +186,7 @@ class Validating:
             pinned=model.pinned,
             labels=labels.digest,
             made=utc_now(),
+            pass_at=pass_at if self.spec.form == "pointwise" else None,
             figures=figures,
             warnings=card_warnings(self.spec, judged, figures, random=random),
         )
@@ -228,11 +229,16 @@ class _Pass:
             self._of.reused += collector.reused
         unanswered = sum(judgement.reason == NO_ANSWER for judgement in self.judgements)
         if unanswered > MOST_UNANSWERED * self._total:
-            said = self._failures[0].message if self._failures else "nothing"
-            raise RunError(
-                f"the judge did not answer {unanswered:,} of {self._total:,} questions; the first time: {said}",
-                "the same command asks these again; what was answered is kept",
-            )
+            first = self._failures[0] if self._failures else None
+            said = first.message if first else "nothing"
+            message = f"the judge did not answer {unanswered:,} of {self._total:,} questions; the first time: {said}"
+            if first and first.kind == "context_length":
+                raise RunError(
+                    message,
+                    "take a model with a longer window, or shorten items and prompt; the canaries are among the "
+                    "longest, and --canaries 0 leaves them out; what was answered is kept",
+                )
+            raise RunError(message, "the same command asks these again; what was answered is kept")
 
     def _finish(self, planned: PlannedSample, outcomes: Sequence[Completion | Failure]) -> bool:
         self._failures += [each for each in outcomes if isinstance(each, Failure)][:1]

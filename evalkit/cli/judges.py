@@ -85,7 +85,7 @@ def open_judges(
                 "no baseline: name one with --baseline or under 'models:' in the suite"
             )
         loaded = parts.loaded.judges[name]
-        backend = _backend(spec, models.get(name), loaded.folder, digest_file)
+        backend = judge_backend(spec, models.get(name), loaded.folder, digest_file)
         card, why = _card_of(spec, backend.model, _beside(name, loaded, parts.loaded.folder), held)
         opened.append(OpenedJudge(spec, backend, card, why))
     used = [judge.card for judge in opened]
@@ -113,8 +113,14 @@ def _given_models(given: Sequence[str], judges: Mapping[str, JudgeSpec]) -> dict
     return models
 
 
-def _backend(spec: JudgeSpec, named: str | None, folder: Path, digest_file: DigestFile) -> Backend:
-    """Return what answers for a judge; ``named`` is its model on the command line, seen from the current folder."""
+def judge_backend(
+    spec: JudgeSpec, named: str | None, folder: Path, digest_file: DigestFile
+) -> Backend:
+    """Return what answers for a judge, not yet opened; ``named`` is its model on the command line.
+
+    That is seen from the current folder, what the judge's file names from ``folder``. Raises UsageError, with the
+    judge's name, where there is no such model, or where it cannot do what the judge needs.
+    """
     model = named or spec.model
     if backend_name(spec.backend, model) == "replay":
         raise UsageError(
@@ -122,7 +128,12 @@ def _backend(spec: JudgeSpec, named: str | None, folder: Path, digest_file: Dige
         )
     find = partial(find_checkpoint, folder=Path.cwd() if named else folder, digest_file=digest_file)
     try:
-        backend = open_model(spec.backend, model, spec.model_args, find)
+        stated = dict(spec.model_args)
+        if (
+            named and Path(model).is_dir()
+        ):  # a revision says what a server serves; a folder's bytes are seen
+            stated.pop("revision", None)
+        backend = open_model(spec.backend, model, stated, find)
     except UsageError as error:
         if error.problems:
             told = [
@@ -153,7 +164,12 @@ def _beside(name: str, loaded: LoadedJudge, folder: Path) -> Iterator[Path]:
 
 
 def _card(file: Path) -> JudgeCard:
-    return checked(file, read_json(file), JudgeCard)
+    try:
+        return checked(file, read_json(file), JudgeCard)
+    except UsageError as error:
+        wanted = "a card, as 'evalkit judge validate' writes it"
+        told = [dataclasses.replace(p, allowed=p.allowed or wanted) for p in error.problems]
+        raise UsageError(told) from error
 
 
 def _card_of(
@@ -206,6 +222,9 @@ class Bench:
             model = judge.backend.model
             if not model.pinned:
                 model = dataclasses.replace(model, digest=digest([model.digest, salt]))
+            card = judge.card
+            if card is not None and not model.pinned:  # whatever the card says of itself
+                card = card.model_copy(update={"pinned": False})
             signature = short(pins(judge.spec, model))
             if judge.spec.form == "pairwise":
                 signature += f",against:{short(self.against)}"
@@ -214,7 +233,7 @@ class Bench:
                 form=judge.spec.form,
                 pins=judge.pins,
                 model=model.digest,
-                card=judge.card,
+                card=card,
                 why_no_card=judge.why_no_card,
                 flags=self.doubts(judge),
             )

@@ -10,13 +10,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, Literal
 
-from evalkit.gates.wording import figures, plain
+from evalkit.gates.wording import figures, percent, plain
 from evalkit.identity import short
 from evalkit.records.judging import CardFigure, JudgeCard, JudgeRecord
 from evalkit.records.scorecard import Interval
 from evalkit.records.suite import JudgeDemands
 
+DIAGNOSED: Final = ("judged.passing", "judged.passing.corrected")
+"""What a judge's card adds where it says from which score on an answer passes."""
 NO_CARD: Final = "no judge card: 'evalkit judge validate' makes one"
+NO_RECORD: Final = (
+    "judges give this number, and the scorecard does not tell which: nothing vouches for it"
+)
+GIVEN_BY_JUDGES: Final = ("judged", "preferred")
+"""The metrics that only judges give."""
+LEAST_LEVEL: Final = 0.95
+"""Least confidence of a card's intervals: of less, any judge would have narrow ones."""
+MOST_LEVEL: Final = 0.99
+"""Greatest confidence of the first position's interval, which is refused by what it shows: wider, it shows nothing."""
+FEWEST_CANARIES: Final = 9
+"""Worthless answers on which a judge must have given a verdict: as many as there are kinds of them."""
 LESS_THAN_PEOPLE: Final = 0.1
 """How far a judge's kappa with people may stay below people's among themselves, where that is less than the demand.
 
@@ -46,10 +59,45 @@ def why_unfit(
             "the judge card is of an endpoint whose bytes nobody sees: state what is served, --model-arg revision=… or "
             "'model_args: {revision: …}', and validate the judge again"
         )
-    unmet = [*_agreement(demands, card), *_replies(demands, card)]
+    unmet = [*_levels(demands, card, form), *_agreement(demands, card), *_replies(demands, card)]
     if form == "pairwise":
         unmet += _orders(demands, card)
     return "; ".join(unmet)
+
+
+def reads_card(estimate: str) -> bool:
+    """Return whether a rule names a number that is there only by what a judge's card says."""
+    return estimate.partition("@")[0].partition("/")[2] in DIAGNOSED
+
+
+def lacking_pass_at(estimate: str) -> str:
+    """Return why nothing is there that a rule names, where a judge's card would have to say what passes; empty else."""
+    if not reads_card(estimate):
+        return ""
+    return (
+        f"{estimate} takes a judge card that says from which score on an answer passes: "
+        "'evalkit judge validate --pass-at SCORE' makes one"
+    )
+
+
+def _levels(
+    demands: JudgeDemands, card: JudgeCard, form: Literal["pointwise", "pairwise"]
+) -> Iterator[str]:
+    """Yield which of the demanded figures have intervals of too little confidence to decide, or of too much."""
+    demanded = {"kappa": demands.kappa, "no_verdict": demands.no_verdict}
+    if form == "pairwise":
+        demanded["order_consistency"] = demands.order_consistency
+        demanded["first_position"] = demands.first_position
+    for name, demand in demanded.items():
+        interval = _figure(card, name).interval
+        if demand is None or interval is None:
+            continue
+        most = MOST_LEVEL if name == "first_position" else 1.0
+        if not LEAST_LEVEL <= interval.level <= most:
+            wanted = f"below {percent(LEAST_LEVEL)}"
+            if interval.level > most:
+                wanted = f"above {percent(most)}, where it shows nothing"
+            yield f"the judge card's interval of {name} is of {percent(interval.level)}, {wanted}"
 
 
 def _agreement(demands: JudgeDemands, card: JudgeCard) -> Iterator[str]:
@@ -91,6 +139,10 @@ def _replies(demands: JudgeDemands, card: JudgeCard) -> Iterator[str]:
         count = round((fooled.value or 0.0) * fooled.n)
         if fooled.value is None or not fooled.n:
             yield "the judge card does not tell what the judge says of worthless answers"
+        elif fooled.n < FEWEST_CANARIES:
+            yield (
+                f"the judge card tells of {fooled.n:,} worthless answers with a verdict, fewer than {FEWEST_CANARIES}"
+            )
         elif count > demands.canaries:
             yield (
                 f"the judge takes {count:,} of {fooled.n:,} worthless answers for good, more than {demands.canaries:,}"

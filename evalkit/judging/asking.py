@@ -134,9 +134,10 @@ class Asker:
         width = len(outcomes) // max(sum(each is None for each in found), 1)
         read = read_pairwise if self.spec.form == "pairwise" else read_pointwise
         starts = iter(range(0, len(outcomes), width or 1))
+        shown = (*question.answers, *question.others)  # none of them may speak for the judge
         return _mean(
             [
-                read(self.spec, outcomes[(start := next(starts)) : start + width])
+                read(self.spec, outcomes[(start := next(starts)) : start + width], shown)
                 if each is None
                 else each
                 for each in found

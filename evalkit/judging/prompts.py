@@ -22,7 +22,7 @@ PROMPTS = ("pointwise", "pointwise-probabilities", "pairwise", "pairwise-probabi
 MARK_LENGTH = 10
 """Hexadecimal digits of a mark."""
 _CONTROL = re.compile(
-    r"<\|[^<>|]{0,40}\|>|\[/?INST\]|<</?SYS>>|</?(?:s|bos|eos|pad|unk|start_of_turn|end_of_turn|think)>"
+    r"<\|[^<>|]{0,40}\|>|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|THINK|gMASK)\]|<</?SYS>>|</?(?:s|bos|eos|pad|unk|sop|eop|start_of_turn|end_of_turn|think)>"
     r"|<｜[^<>｜]{0,40}｜>",
     re.IGNORECASE,
 )

@@ -67,8 +67,8 @@ def constant_answers(rows: Iterable[Row]) -> frozenset[bytes]:
 
 def settled(text: str, constants: frozenset[bytes]) -> str:
     """Return why an answer needs no judge; empty where it does."""
-    if not text:
-        return EMPTY
+    if not any(each.isprintable() and not each.isspace() for each in text):
+        return EMPTY  # zero-width and control characters are nothing that anybody could read
     return CONSTANT if digest_of(text) in constants else ""
 
 

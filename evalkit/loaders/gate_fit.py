@@ -10,6 +10,7 @@ from evalkit.estimating import full_name
 from evalkit.fairness import gap_names, group_names, may_match_gap
 from evalkit.gates.census import Fields, census_fields, census_lacking
 from evalkit.gates.evaluate import condition_of, matching, may_match_slice
+from evalkit.gates.judged import DIAGNOSED
 from evalkit.gates.people import CORRECTED
 from evalkit.gates.people import METRICS as HUMAN_METRICS
 from evalkit.gates.people import READS as HUMAN_AGREEMENT
@@ -17,6 +18,7 @@ from evalkit.loaders.gates import LoadedGate
 from evalkit.loaders.places import KeyPath, key_path
 from evalkit.loaders.suite_metrics import build_metric
 from evalkit.metrics.base import Gap
+from evalkit.metrics.judged import JudgedMetric
 from evalkit.records.scorecard import estimate_name
 from evalkit.records.suite import GateSpec, RuleSpec, SuiteSpec
 from evalkit.registry import nearest, parts
@@ -45,6 +47,10 @@ class _Names:
     """Gaps between groups → what they join."""
     advisory: dict[str, str] = field(default_factory=dict)
     """Any of them → why no blocking rule may rest on it."""
+    judged: set[str] = field(default_factory=set)
+    """Those of them that judges give."""
+    of_pairs: dict[str, str] = field(default_factory=dict)
+    """Those of them that compare with the baseline by themselves → the one of the same metric to set a limit to."""
 
     @property
     def all(self) -> list[str]:
@@ -120,12 +126,24 @@ def _names_of(suite: SuiteSpec) -> _Names:
                 for measure in metric.measures
             ]
             gaps, of_groups = gap_names(task, [metric]), group_names(task, [metric])
-            if task.review and f"{task.name}/{CORRECTED}" in [f"{name}.corrected" for name in whole]:
+            if task.review and f"{task.name}/{CORRECTED}" in [
+                f"{name}.corrected" for name in whole
+            ]:
                 names.whole[estimate_name(task.name, CORRECTED, None)] = ()
             names.whole |= dict.fromkeys(whole, task.split_by)
             names.of_groups |= dict.fromkeys(of_groups, fields)
             names.gaps |= dict.fromkeys(gaps, fields)
             names.forms |= gaps
+            if metric.judges:
+                names.judged |= {*whole, *of_groups, *gaps}
+            if (
+                spec.name == "judged" and len(metric.judges) == 1
+            ):  # with a card that says what passes
+                shares = [estimate_name(task.name, name, None) for name in DIAGNOSED]
+                names.whole |= dict.fromkeys(shares, ())
+                names.judged |= {*shares}
+            if isinstance(metric, JudgedMetric) and metric.form == "pairwise":
+                names.of_pairs |= dict.fromkeys([*whole, *of_groups, *gaps], whole[0])
             if metric.advisory:
                 names.advisory |= dict.fromkeys([*whole, *of_groups, *gaps], metric.advisory)
     return names
@@ -221,10 +239,31 @@ def _misfits(gate: GateSpec, names: _Names) -> Iterator[Problem]:
             meant = nearest(ratios[0], differences)
             yield _problem(gate, (*at, "estimate"), message, "a difference", meant)
         yield from _odd_tolerance(gate, (*at, "tolerate"), rule, gaps, ratios)
+        yield from _misjudged(gate, at, rule, names, [*numbers, *gaps])
         advisory = [name for name in (*numbers, *gaps) if name in names.advisory]
         if advisory and rule.severity == "block":
             message = f"no blocking rule may rest on {advisory[0]!r}: {names.advisory[advisory[0]]}"
             yield _problem(gate, (*at, "severity"), message, "warn or info")
+
+
+def _misjudged(
+    gate: GateSpec, at: KeyPath, rule: RuleSpec, names: _Names, matched: Sequence[str]
+) -> Iterator[Problem]:
+    """Yield where a rule compares what is a comparison already, or demands a judge's card where no judge speaks."""
+    if not matched:
+        return
+    if _compares(rule) and all(name in names.of_pairs for name in matched):
+        message = (
+            f"{matched[0]!r} is the candidate against the baseline already, and the baseline has no such number to "
+            f"compare it with: {rule.require} would never be decided"
+        )
+        limit = f"at_least on {names.of_pairs[matched[0]]}, such as 'value: 0.5'"
+        yield _problem(gate, (*at, "require"), message, limit)
+    if rule.judge is not None and not any(name in names.judged for name in matched):
+        message = f"{matched[0]!r} is given by no judge: there is no card that could meet demands"
+        known = ", ".join(sorted(names.judged & {*names.whole}))
+        shown = known or "none: no task of the suite has a metric that a judge gives"
+        yield _problem(gate, (*at, "judge"), message, shown)
 
 
 def _never_decided(gate: GateSpec, at: KeyPath, rule: RuleSpec, name: str) -> Iterator[Problem]:

@@ -3,7 +3,8 @@
 One item per row: ``question`` and ``answer``, or ``answer_a`` and ``answer_b`` for a pairwise judge; ``label``, a whole
 number on the judge's scale, or ``A``, ``B`` or ``tie``. Optional are ``reference``, ``id`` and ``annotator``. Several
 annotators stand in columns ``label:ann``, ``label:bob`` (in JSONL also as an object ``labels``), or in several rows
-with the same item. An empty cell is no label.
+with the same item. An empty cell is no label. Columns stand between commas, or between semicolons, as spreadsheets of
+some countries write them.
 """
 
 from __future__ import annotations
@@ -31,6 +32,15 @@ MOST_PROBLEMS: Final = 50
 """Problems told; the rest are counted."""
 MOST_COLUMNS: Final = 12
 """Columns named in a message."""
+_COLUMNS: Final = {
+    "question": "a column of what was asked",
+    "answer": "a column of the answers that people rated",
+    "answer_a": "a column of the first of two answers",
+    "answer_b": "a column of the second of two answers",
+    "label": "a column label, or label:NAME for each annotator",
+    "reference": "a column of right answers",
+}
+"""What a file lacks that has no column of this name."""
 _NUMBER = re.compile(r"[+-]?\d{1,9}(?:\.0{1,9})?", re.ASCII)
 ONE: Final = "label"
 """Annotator where a file names none."""
@@ -53,11 +63,12 @@ def load_labels(path: Path, spec: JudgeSpec) -> Labels:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UsageError([Problem(str(path), None, "", "the file is larger than 256 MiB")])
-        file_digest = digest_bytes(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         raise unreadable(path, error) from error
+    file_digest = digest_bytes(content)
     reader = _Reader(path, spec)
-    reader.read(file_digest)
+    reader.read(file_digest, _kind(path, content))
     if not reader.problems and not reader.items:
         reader.problems.append(Problem(str(path), None, "", "the file holds no labelled item"))
     if (more := len(reader.problems) - MOST_PROBLEMS) > 0:
@@ -66,6 +77,18 @@ def load_labels(path: Path, spec: JudgeSpec) -> Labels:
     if reader.problems:
         raise UsageError(reader.problems)
     return Labels(tuple(reader.items.values()), file_digest)
+
+
+class _SemicolonRows(CsvRows):
+    separator = ";"
+
+
+def _kind(path: Path, content: bytes) -> type[FileRows]:
+    """Return what reads a file: its ending tells CSV, its first line the separator."""
+    if path.suffix.lower() != ".csv":
+        return JsonLines
+    head = content.partition(b"\n")[0]
+    return _SemicolonRows if head.count(b";") > head.count(b",") else CsvRows
 
 
 class _Reader:
@@ -81,9 +104,8 @@ class _Reader:
         low, high = spec.scale
         self._allowed = "A, B or tie" if pairwise else f"a whole number from {low} to {high}"
 
-    def read(self, file_digest: str) -> None:
+    def read(self, file_digest: str, kind: type[FileRows]) -> None:
         """Read all rows; where the file's form breaks, what follows is not read, and the problem is told."""
-        kind: type[FileRows] = CsvRows if self.path.suffix.lower() == ".csv" else JsonLines
         try:
             for place, row in kind(self.path, file_digest, None).rows():
                 if not self.items and not self.problems and not self._has_columns(place, row):
@@ -97,6 +119,8 @@ class _Reader:
         lacking = [name for name in self._texts if name not in row]
         if not any(name in ("label", "labels") or name.startswith("label:") for name in row):
             lacking.append("label")
+        if self.spec.reference and "reference" not in row:
+            lacking.append("reference")
         names = [_shown(str(name)) for name in row]
         known = ", ".join(names[:MOST_COLUMNS]) or "nothing"
         for name in lacking:
@@ -105,10 +129,11 @@ class _Reader:
             other = "pointwise" if name == "answer_a" and "answer" in row else other
             if other:
                 message += f": these are labels for a {other} judge, and {self.spec.judge} is {self.spec.form}"
+            if name == "reference":
+                message += f": {self.spec.judge} is shown the right answer ('reference: true')"
             line = int(place.rpartition(":")[2])
-            self._problem(
-                line, name, message, close=nearest(name, [n for n in map(str, row) if len(n) < 40])
-            )
+            close = nearest(name, [n for n in map(str, row) if len(n) < 40])
+            self._problem(line, name, message, _COLUMNS[name], close)
         return not lacking
 
     def _read(self, place: str, line: int, row: Mapping[str, Any]) -> None:
@@ -161,16 +186,28 @@ class _Reader:
 
     def _ratings(self, line: int, row: Mapping[str, Any]) -> dict[str, int]:
         found: dict[str, Any] = {}
+
+        def give(annotator: object, value: object) -> None:
+            name = str(annotator).strip() or ONE
+            if name in found and found[name] != value:
+                message = (
+                    f"{_shown(name)} has two labels: {_shown(found[name])} and {_shown(value)}"
+                )
+                self._problem(line, "label", message, "one label of each annotator")
+            found[name] = value
+
         if row.get("label") not in (None, ""):
-            found[str(row.get("annotator") or ONE)] = row["label"]
+            give(row.get("annotator") or ONE, row["label"])
         for name, value in row.items():
             if name.startswith("label:") and value not in (None, ""):
-                found[name.removeprefix("label:").strip() or ONE] = value
+                give(name.removeprefix("label:"), value)
         several = row.get("labels")
         if isinstance(several, list):
             several = {f"{ONE} {place + 1}": value for place, value in enumerate(several)}
         if isinstance(several, dict):
-            found |= {str(name): value for name, value in several.items() if value is not None}
+            for name, value in several.items():
+                if value is not None:
+                    give(name, value)
         elif several not in (None, ""):
             self._problem(
                 line, "labels", "it is no object of labels", '{"ann": 4, "bob": 5} or [4, 5]'

@@ -55,6 +55,11 @@ def suite_schema() -> Schema:
         "then": {"properties": dict.fromkeys(("config", "revision", "split"), False)},
         "else": {"properties": {"format": False}},
     }
+    # In a suite a judge is named by its key, or lies in a file of its own.
+    definitions["JudgeSpec"]["required"].remove("judge")
+    judges = schema["properties"]["judges"]["patternProperties"]
+    for pattern, declared in judges.items():
+        judges[pattern] = {"anyOf": [{"type": "string"}, declared]}
     schema |= _unless_plugins({"properties": {"tasks": {"items": {"allOf": _known_metrics()}}}})
     return schema
 

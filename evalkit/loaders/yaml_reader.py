@@ -1,7 +1,8 @@
 """Turns YAML text into plain values that remember their lines.
 
 What a declaration never needs and an accident or an attack may hold is refused with its line: a key written twice, keys
-that are not texts, tags that name types, NaN and infinity, endless aliases.
+that are not texts, tags that name types, NaN and infinity, endless aliases. A whole number may be a key below the top
+of a file, as it is in ``rubric: {1: bad, 5: good}``, and means its text.
 
 Source: YAML 1.2.2. The scanner is ruamel.yaml's.
 
@@ -169,6 +170,8 @@ class YamlReader:
                 isinstance(written, ScalarEvent) and written.value == "<<" and written.implicit[0]
             )
             key, _ = self._value(written, path, depth + 1)
+            if path and isinstance(written, ScalarEvent) and str(key) == written.value:
+                key = _number_as_text(key)
             value, held = self._value(self._next(), (*path, str(key)), depth + 1)
             held.line = line
             if merges:
@@ -223,6 +226,11 @@ class YamlReader:
         except ValueError as error:
             self.note(_line(event), str(error), key=key_path(path))
             return None
+
+
+def _number_as_text(key: Value) -> Value:
+    """Return a whole number as the text that JSON would have for a key (``{1: bad}``); all else as it is."""
+    return str(key) if isinstance(key, int) and not isinstance(key, bool) else key
 
 
 def _odd_key(key: Value, written: Event) -> tuple[str, str]:

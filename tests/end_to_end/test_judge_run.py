@@ -550,6 +550,44 @@ def test_a_judge_without_a_stated_revision_serves_one_run_alone(project):
     assert len(signatures) == 2
 
 
+def test_a_card_that_calls_an_endpoint_pinned_does_not_make_it_so(project):
+    bare = JUDGE.replace('revision: "1", ', "")
+    (project / "judges" / "quality.yaml").write_text(bare)
+    gate = project / "gate.yaml"
+    gate.write_text(GATE.replace("ON", "pass"))
+    with judge(project) as server:
+        command(*run(project, server.url), cwd=project)
+        scored = open_run(only_run(project / "reports"), project).scorecard
+        forged = card(scored, "quality", (0.8, 0.7, 0.9))
+        (project / "judges" / "quality-card.json").write_text(json.dumps(forged))
+        line = run(project, server.url, "--gate", gate, out="again")
+        code, out, err = command(*line, cwd=project)
+    assert code == 4, out + err
+    assert "whose bytes nobody sees" in outcomes(only_run(project / "again"))["quality"][2]
+
+
+def test_calibrating_leaves_judges_out_and_says_so(project):
+    """Nothing but what judges say is left to calibrate here; beside another metric they are named as left out."""
+    (project / "gate.yaml").write_text(GATE.replace("ON", "fail"))
+    line = ("calibrate", "suite.yaml", "--gate", "gate.yaml", "-k", "2", "--model")
+    with running_stub(project / "model") as stub:
+        given = (*line, stub.url, "--model-arg", "revision=1")
+        code, out, err = command(*given, cwd=project)
+        assert code == 2
+        assert "nothing to calibrate: judges alone give write/judged, write/preferred" in err
+        other = "metrics: [{json_schema: {schema: true}}, {judged: {judge: quality}},"
+        (project / "suite.yaml").write_text(
+            SUITE.replace("metrics: [{judged: {judge: quality}},", other)
+        )
+        code, out, err = command(*given, cwd=project)
+    assert code == 0, out + err
+    assert "left out: write/judged, write/preferred, and the rules on it" in out + err
+    (file,) = (project / "reports" / "calibrations").glob("*.json")
+    held = json.loads(file.read_text())
+    assert {e["metric"].partition(".")[0] for e in held["estimates"]} == {"json_schema"}
+    assert held["rules"] == [] and held["gates"] == {}
+
+
 def test_another_model_as_the_judge_makes_another_run(project):
     with judge(project) as server, running_stub(project / "other", models=("other",)) as other:
         command(*run(project, server.url), cwd=project)

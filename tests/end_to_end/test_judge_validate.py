@@ -387,6 +387,26 @@ def test_wrong_commands_and_files_end_with_2_before_anything_is_asked(pairs, tmp
 
         assert "broken.jsonl:2: label: found 'C'" in told("judge.yaml", "--labels", broken)
         assert "there is no judge file" in told("none.yaml", "--labels", labels)
+        assert "did you mean 'judge.yaml'?" in told("jugde.yaml", "--labels", labels)
+        (tmp_path / "suite.yaml").write_text("suite: s\njudges: {better: judge.yaml}\n")
+        said = told("suite.yaml", "--labels", labels)
+        assert "name one of its judges as suite.yaml#NAME (it declares better)" in said
+        (tmp_path / "local.yaml").write_text(
+            "judge: better\nform: pairwise\nmodel: absent/folder\ncriteria: x\n"
+        )
+        said = told("local.yaml", "--labels", labels)
+        assert "judge 'better': no checkpoint 'absent/folder'" in said
+        said = told("judge.yaml", "--labels", labels, "--model-arg", "revison=2")
+        assert "did you mean 'revision'?" in said
+        (tmp_path / "rows.jsonl").write_text('{"id": "1", "q": "?"}\n')
+        (tmp_path / "said.jsonl").write_text('{"task": "t", "id": "1", "text": "!"}\n')
+        (tmp_path / "suite.yaml").write_text(
+            "suite: s\nversion: 1\njudges: {better: judge.yaml}\ntasks: [{name: t, dataset: {path: rows.jsonl}, "
+            'prompt: "{{ q }}", metrics: [{preferred: {judge: better}}]}]\n'
+        )
+        models = ("--candidate", "said.jsonl", "--baseline", "said.jsonl")
+        done = evalkit("run", "suite.yaml", *models, "--judge-card", "judge.yaml", cwd=tmp_path)
+        assert done.code == 2 and "a card, as 'evalkit judge validate' writes it" in done.err
         assert "--pass-at" in told("judge.yaml", "--labels", labels, "--pass-at", "3")
         assert "no folder" in told("judge.yaml", "--labels", labels, "--out", "absent/card.json")
         assert stub.asked() == []

@@ -289,3 +289,35 @@ def test_incomplete_outweighs_fail_outweighs_undecided_outweighs_pass(wanted, co
     undecided = {"inconclusive", "missing"} & set(wanted)
     expected = "fail" if "fail" in wanted else "inconclusive" if undecided else "pass"
     assert found.status == (expected if complete else "incomplete")
+
+
+@pytest.mark.parametrize("on_inconclusive", ["inconclusive", "pass"])
+@pytest.mark.parametrize("metric", ["judged.score", "preferred.win_rate", "judged.score.alice"])
+def test_a_number_of_judges_that_the_scorecard_does_not_name_passes_nothing(
+    metric, on_inconclusive
+):
+    held = scorecard(rate(199, 200, metric=metric))
+    found = rule(estimate=f"extract/{metric}", on_inconclusive=on_inconclusive)
+    (outcome,) = evaluate([gate(found)], held).outcomes
+    assert (outcome.status, outcome.counts_as) == ("inconclusive", "inconclusive")
+    assert "nothing vouches for it" in outcome.reason
+
+
+def test_the_same_number_of_another_metric_passes():
+    held = scorecard(rate(199, 200, metric="exact_match"))
+    verdict = evaluate([gate(rule(estimate="extract/exact_match"))], held)
+    assert verdict.status == "pass"
+
+
+@pytest.mark.parametrize("lost", [0, 15, 60])
+def test_in_a_family_of_regressions_what_an_unbelieved_judge_compares_never_passes(lost):
+    """Holm's adjustment passes what shows no regression; what nobody measured shows nothing either."""
+    held = scorecard(comparison(10, lost, 100, metric="judged.score"))
+    found = rule("no_worse_than", estimate="extract/judged.score")
+    family = GateSpec(gate="g", family="any_regression", rules=(found,))
+    verdict = evaluate([family], held)
+    (outcome,) = verdict.outcomes
+    assert (outcome.counts_as, verdict.status) == ("inconclusive", "inconclusive")
+    believed = scorecard(comparison(10, lost, 100, metric="other"))
+    other = family.model_copy(update={"rules": (rule("no_worse_than", estimate="extract/other"),)})
+    assert evaluate([other], believed).status == ("fail" if lost == 60 else "pass")

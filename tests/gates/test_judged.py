@@ -75,7 +75,7 @@ def test_a_card_of_another_judge_or_of_an_endpoint_that_may_change_is_refused():
         ({"order_consistency": figure(0.92, 0.89, 0.95)}, "both orders may be as low as 0.890"),
         ({"first_position": figure(0.6, 0.551, 0.64)}, "shown first in a share of 0.551 to 0.640"),
         ({"first_position": figure(0.4, 0.36, 0.449)}, "farther from ½ than 0.05"),
-        ({"no_verdict": figure(0.005, 0.001, 0.011, n=400)}, "2 of 400 labelled items"),
+        ({"no_verdict": figure(0.005, 0.001, 0.051, n=400)}, "2 of 400 labelled items"),
         ({"canary_false_positives": figure(1 / 45, 0.0, 0.1, n=45)}, "1 of 45 worthless answers"),
     ],
 )
@@ -140,3 +140,34 @@ def test_a_higher_bound_of_kappa_never_turns_a_card_away(low, more):
     higher = min(low + more, 1.0)
     if not refused(kappa=figure(1.0, low, 1.0)):
         assert not refused(kappa=figure(1.0, higher, 1.0))
+
+
+def test_a_card_on_hardly_any_worthless_answers_does_not_vouch_for_a_judge():
+    told = refused(canary_false_positives=figure(0.0, 0.0, 0.4, n=8))
+    assert "8 worthless answers with a verdict, fewer than 9" in told
+    assert refused(canary_false_positives=figure(0.0, 0.0, 0.4, n=9)) == ""
+
+
+def at_level(figure, level):
+    return figure.model_copy(
+        update={"interval": figure.interval.model_copy(update={"level": level})}
+    )
+
+
+@pytest.mark.parametrize("name", ["kappa", "no_verdict", "order_consistency", "first_position"])
+def test_a_card_whose_intervals_were_made_narrow_does_not_vouch_for_a_judge(name):
+    told = refused(**{name: at_level(sound()[name], 0.51)})
+    assert f"interval of {name} is of 51 %, below 95 %" in told
+    assert refused(**{name: at_level(sound()[name], 0.99)}) == ""
+
+
+def test_what_is_refused_by_what_it_shows_must_be_able_to_show_it():
+    wide = at_level(figure(0.8, 0.5, 1.0), 0.999999)
+    assert "first_position" in refused(first_position=wide)
+    kappa = at_level(sound()["kappa"], 0.999999)
+    assert refused(kappa=kappa) == "", "a wider interval is the harder demand"
+
+
+def test_a_figure_that_is_not_demanded_may_have_any_level():
+    narrow = {name: at_level(sound()[name], 0.51) for name in ("kappa", "no_verdict")}
+    assert refused(demands=JudgeDemands(kappa=None, no_verdict=None), **narrow) == ""

@@ -161,6 +161,24 @@ def test_a_judge_that_is_shown_the_right_answer_needs_it_on_every_row(tmp_path):
     assert one.question.reference == "r"
 
 
+def test_a_file_without_right_answers_is_told_once(tmp_path):
+    guided = POINTWISE.model_copy(update={"reference": True})
+    (told,) = refused(tmp_path, HEAD + "q,a,3\n" * 100, guided)
+    assert "there is no 'reference'" in told and "quality is shown the right answer" in told
+
+
+def test_a_spreadsheets_semicolons_separate_as_commas_do(tmp_path):
+    (one,) = load(tmp_path, 'question;answer;label\n"what, then?";"this; that";4\n')
+    assert (one.question.question, one.question.answers) == ("what, then?", ("this; that",))
+    (one,) = load(tmp_path, "question,answer,label\nq;r,a;b;c;d,4\n")
+    assert one.question.question == "q;r"
+
+
+def test_a_missing_column_of_labels_names_both_ways_to_write_it(tmp_path):
+    (told,) = refused(tmp_path, "question,answer,rating\nq,a,3\n")
+    assert "a column label, or label:NAME for each annotator" in told
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [
@@ -178,3 +196,17 @@ def test_a_judge_that_is_shown_the_right_answer_needs_it_on_every_row(tmp_path):
 )
 def test_files_that_hold_no_labels_end_in_words(tmp_path, text, name):
     assert refused(tmp_path, text, name=name)
+
+
+def test_one_annotator_gives_one_label_in_a_row(tmp_path):
+    for row in (
+        {"label": 3, "annotator": "ann", "label:ann": 5},
+        {"label:ann": 3, "label: ann ": 5},
+        {"labels": {"ann": 3, "ann ": 5}},
+    ):
+        text = json.dumps({"question": "q", "answer": "a", **row})
+        (told,) = refused(tmp_path, text, name="labels.jsonl")
+        assert "'ann' has two labels: 3 and 5" in told
+    same = json.dumps({"question": "q", "answer": "a", "label:ann": 3, "label: ann ": 3})
+    (item,) = load(tmp_path, same, name="labels.jsonl")
+    assert item.ratings == {"ann": 2}

@@ -7,8 +7,10 @@ import shlex
 
 import click
 
+from evalkit.cli import list_parts
 from evalkit.cli.judge import command
 from evalkit.gates.judged import LESS_THAN_PEOPLE
+from evalkit.judging.prompts import PROMPTS, shipped_prompt
 from evalkit.loaders.gates import load_gate
 from evalkit.loaders.suites import load_suite
 from evalkit.records.suite import JudgeDemands
@@ -59,3 +61,14 @@ def test_so_many_items_show_that_a_verdict_is_hardly_ever_missing():
     for n, most in ((368, 0.01), (91, 0.04)):
         assert clopper_pearson_interval(0, n, 0.95).high <= most
         assert clopper_pearson_interval(0, n - 1, 0.95).high > most
+
+
+def test_the_shipped_prompts_are_open_to_reading(capsys, monkeypatch):
+    """To the letter: what a judge is asked is what the list shows, however narrow the terminal."""
+    monkeypatch.setenv("COLUMNS", "40")
+    list_parts.command.main(["judge-prompts"], standalone_mode=False)
+    shown = capsys.readouterr().out
+    for name in PROMPTS:
+        text = shipped_prompt(name)
+        assert text.strip()
+        assert f"  {name}\n{text}" in shown

@@ -301,3 +301,67 @@ def test_the_quickstart_gate_fits_its_suite(root):
 
     suite = load_suite(root / "suites" / "quickstart" / "suite.yaml").spec
     assert check_gates_against_suite(suite, [load_gate(root / "gates" / "quickstart.yaml")]) == []
+
+
+# --- rules on what judges give ---------------------------------------------------------------------------------
+
+JUDGED = SuiteSpec.model_validate(
+    {
+        "suite": "s",
+        "version": 1,
+        "judges": {
+            "q": {"judge": "q", "model": "m", "criteria": "c"},
+            "p": {"judge": "p", "model": "m", "criteria": "c", "form": "pairwise"},
+        },
+        "tasks": [
+            {
+                "name": "write",
+                "kind": "generate",
+                "dataset": {"path": "x.jsonl"},
+                "prompt": "x",
+                "target": "y",
+                "slices": ["region"],
+                "metrics": [
+                    {"name": "exact_match"},
+                    {"name": "judged", "options": {"judge": "q"}},
+                    {"name": "preferred", "options": {"judge": "p"}},
+                ],
+            },
+        ],
+    }
+)
+
+
+def judged_rule(estimate: str, require: str = "at_least", **changes) -> GateSpec:
+    options = {"value": 0.5} if require == "at_least" else {"margin": 0.02}
+    one = {"id": "a", "estimate": estimate, "require": require, "options": options, **changes}
+    return GateSpec.model_validate({"gate": "g", "rules": (one,)})
+
+
+@pytest.mark.parametrize("estimate", ["write/preferred.win_rate", "write/pref*@region=*"])
+def test_a_rule_that_compares_a_win_rate_with_the_baseline_is_refused_with_what_to_write(estimate):
+    (problem,) = check_gates_against_suite(JUDGED, [judged_rule(estimate, "no_worse_than")])
+    assert problem.key == "rules[0].require"
+    assert "the candidate against the baseline already" in problem.message
+    assert "at_least on write/preferred.win_rate" in problem.allowed
+
+
+@pytest.mark.parametrize("estimate", ["write/exact_match", "write/exact_match@region=eu"])
+def test_demands_on_a_judge_that_gives_nothing_are_refused(estimate):
+    (problem,) = check_gates_against_suite(JUDGED, [judged_rule(estimate, judge={"labels": 50})])
+    assert (problem.key, "given by no judge" in problem.message) == ("rules[0].judge", True)
+    assert "write/judged.score" in problem.allowed
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [
+        judged_rule("write/preferred.win_rate", judge={"labels": 50}),
+        judged_rule("write/judged.score", "no_worse_than", judge={"labels": 50}),
+        judged_rule("write/judged.score@region=eu", judge={"labels": 50}),
+        judged_rule("write/*", "no_worse_than"),
+        judged_rule("write/*", judge={"labels": 50}),
+    ],
+)
+def test_rules_that_a_judged_number_can_decide_fit(gate):
+    assert check_gates_against_suite(JUDGED, [gate]) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from evalkit.cli.main import run
 from evalkit.errors import UsageError
 from evalkit.loaders.judges import load_judge
 from evalkit.loaders.suites import load_suite
@@ -133,3 +134,19 @@ def test_a_judge_that_is_neither_a_path_nor_keys_is_refused(folder):
     (folder / "suite.yaml").write_text(text.replace('"{{ q }}"', '"{{ q }}"\n    target: "1"'))
     problems = told(load_suite, folder / "suite.yaml")
     assert [(line, key) for _, line, key, *_ in problems] == [(4, "judges.quality")]
+
+
+def test_a_rubric_is_written_with_its_numbers_quoted_or_not(folder):
+    for written in ("{1: bad, 5: good}", '{"1": bad, "5": good}'):
+        assert judge(folder, f"{JUDGE}rubric: {written}\n").spec.rubric == {1: "bad", 5: "good"}
+    below = judge(folder, JUDGE + "scale: [-1, 1]\nrubric: {-1: bad}\n").spec
+    assert below.rubric == {-1: "bad"}
+
+
+def test_a_judge_file_is_checked_by_itself(tmp_path, capsys):
+    file = tmp_path / "judge.yaml"
+    file.write_text("judge: q\nmodel: http://127.0.0.1:1\ncriteria: Is it right?\n")
+    assert run(["validate", str(file)]) == 0
+    assert "judge 'q', pointwise: ok" in capsys.readouterr().out
+    file.write_text("judge: q\nmodel: m\ncriteria: c\nscale: [1]\n")
+    assert run(["validate", str(file)]) == 2

@@ -311,3 +311,26 @@ def test_a_scorecard_and_a_verdict_as_they_are_written_satisfy_their_schemas():
     broken = json.loads(verdict.model_dump_json()) | {"status": "passed"}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(broken, verdict_schema())
+
+
+JUDGED = """suite: s
+version: 1
+judges:
+  filed: quality.yaml
+  placed: {model: ./model, criteria: better, form: pairwise}
+tasks:
+  - name: t
+    dataset: {path: rows.jsonl}
+    prompt: "{{ q }}"
+    metrics: [{judged: {judge: filed}}, {preferred: {judge: placed}}]
+"""
+
+
+def test_a_judge_in_a_file_and_one_in_place_satisfy_the_schema(tmp_path, suite_errors):
+    (tmp_path / "quality.yaml").write_text("judge: filed\nmodel: ./m\ncriteria: c\n")
+    (tmp_path / "rows.jsonl").write_text('{"q": "1"}\n')
+    (tmp_path / "suite.yaml").write_text(JUDGED)
+    load_suite(tmp_path / "suite.yaml")
+    assert suite_errors(read_yaml(tmp_path / "suite.yaml").value) == []
+    (tmp_path / "suite.yaml").write_text(JUDGED.replace("quality.yaml", "[quality.yaml]"))
+    assert suite_errors(read_yaml(tmp_path / "suite.yaml").value)

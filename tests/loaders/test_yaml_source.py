@@ -99,6 +99,8 @@ def test_a_file_of_the_wrong_kind_is_refused_before_it_is_read(tmp_path):
 MISTAKES = [
     ("a: 1\nb: 2\na: 3\n", "file.yaml:3: a: the key is written twice, first on line 1"),
     ("a:\n  - {b: 1, b: 2}\n", "file.yaml:2: a[0].b: the key is written twice, first on line 2"),
+    ("a: {01: x}", 'file.yaml:1: a: the key 01 is not a text; allowed: the key in quotes: "01"'),
+    ("a: {1: x, '1': y}", "file.yaml:1: a.1: the key is written twice, first on line 1"),
     ("1: a", 'file.yaml:1: the key 1 is not a text; allowed: the key in quotes: "1"'),
     (
         "a: {true: x}",
