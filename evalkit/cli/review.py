@@ -42,7 +42,9 @@ def command() -> None:
     """
 
 
-@command.command("export")
+@command.command(
+    "export", short_help="Draw answers of a run, and write what people need to rate them."
+)
 @click.argument("run")
 @option(
     "--task", "only", multiple=True, metavar="TASK", help="This task alone; may be given again."
@@ -130,11 +132,12 @@ def export(
         click.echo(f"draw {draw}: for reading; ratings of it become no estimates")
     click.echo(f"for annotators:     {folder / PAGE}")
     click.echo(f"keep from them:     {folder / KEY}")
-    click.echo(f"when they are done: evalkit review import {past.path} LABELS... --review {folder}")
+    elsewhere = f" --review {folder}" if folder != beside(past, REVIEW) else ""
+    click.echo(f"when they are done: evalkit review import {past.path} LABELS...{elsewhere}")
     return 0
 
 
-@command.command("import")
+@command.command("import", short_help="Bring ratings in: agreement, conflicts, estimates, verdict.")
 @click.argument("run")
 @click.argument("labels", nargs=-1, required=True, type=EXISTING_FILE)
 @option(
@@ -147,7 +150,7 @@ def export(
     "--adjudicated",
     type=EXISTING_FILE,
     metavar="FILE",
-    help="Ratings that stand where annotators disagree: conflicts.csv, filled in.",
+    help="Ratings that stand where annotators disagree: conflicts.csv, filled in. Name it each time.",
 )
 @gate_files("A gate file; may be given again.  [default: those the suite names]")
 @RUNS

@@ -29,6 +29,7 @@ from evalkit.records.scorecard import (
     Scorecard,
 )
 from evalkit.records.suite import SuiteSpec
+from evalkit.reviewing.diagnosed import diagnosed_estimates
 from evalkit.scoring import MetricTable
 from evalkit.second_pass import Judged
 from evalkit.spectral.compare import compare_weights
@@ -89,6 +90,7 @@ def sealed_scorecard(
             records[called] = _record(dataclasses.replace(model, digest=own.model))
             names[called], locations[called] = model.name, model.location
             engine[called] = dict(opened.backend.engine())
+        estimates += diagnosed_estimates(measured.tables, judges, suite)
         estimates = [with_doubts(estimate, judges) for estimate in estimates]
     order = _Order(suite)
     return Scorecard(

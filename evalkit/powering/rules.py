@@ -12,6 +12,7 @@ from evalkit.gates.against_baseline import AgainstBaseline
 from evalkit.gates.census import reads_census
 from evalkit.gates.conditions import Condition, Evidence
 from evalkit.gates.evaluate import condition_of
+from evalkit.gates.judged import reads_card
 from evalkit.gates.people import reads_ratings
 from evalkit.powering.answers import (
     ask_of,
@@ -35,8 +36,12 @@ OF_GROUPS = (
     "the power of gaps between groups is not computed; a run shows how wide their intervals are"
 )
 """Why a rule on what groups of people add to a metric has no power."""
-OF_PEOPLE = "people rate some of the answers after the run: the power of their ratings is not computed"
+OF_PEOPLE = (
+    "people rate some of the answers after the run: the power of their ratings is not computed"
+)
 """Why a rule on people's ratings has no power."""
+OF_CARDS = "power of a share behind a judge's errors is not computed"
+"""Why nothing is told of a rule on what a judge's card corrects."""
 MOST_COUNTED = 10_000
 """Above so many pairs the difference of zeros and ones is taken as normal; the intervals are the same by then."""
 
@@ -103,6 +108,8 @@ def _rows(
         empty.model_copy(update={"estimate": name, "samples": samples, "unknown": OF_GROUPS})
         for name, samples in matched_of_groups(rule, estimands).items()
     ]
+    if reads_card(rule.estimate):
+        rows.append(empty.model_copy(update={"unknown": OF_CARDS}))
     if reads_ratings(rule.estimate):
         rows.append(empty.model_copy(update={"unknown": OF_PEOPLE}))
     if not found and not rows:

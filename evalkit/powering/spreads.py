@@ -84,7 +84,9 @@ def _assumed(estimand: Estimand, assumed: Assumptions) -> Spread:
     # What is over some of the samples only varies as over half of them, for want of better knowledge.
     thinned = 2.0 if estimand.measure.over >= 0 else 1.0
     sd = assumed.sd or span * sqrt(thinned * share * (1 - share))
-    if low < 0:  # a difference, which an unchanged model is taken not to make; where it is any, it is 1 or −1
+    if (
+        low < 0
+    ):  # a difference, which an unchanged model is taken not to make; where it is any, it is 1 or −1
         share, sd = 0.5, assumed.sd or sqrt(1 - assumed.accuracy)
     # More pairs cannot go either way than there are wrong, or right, answers to change.
     discordance = min(assumed.discordance, 2 * min(share, 1 - share))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from evalkit.gates.census import reads_census
 from evalkit.gates.evaluate import condition_of
+from evalkit.gates.judged import reads_card
 from evalkit.gates.people import reads_ratings
 from evalkit.gates.stopping import measures_under, of_groups_under
 from evalkit.powering.answers import (
@@ -60,6 +61,7 @@ def undecidable(
             reads_census(rule, weighed)
             or matched_of_groups(rule, estimands)
             or reads_ratings(rule.estimate)  # people rate after the run
+            or reads_card(rule.estimate)  # what the judge's card says is known in the run
         )
     ]
     return [sentence for gate in gates for sentence in _of_gate(gate, asked, estimands, level)]

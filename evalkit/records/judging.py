@@ -61,6 +61,8 @@ class JudgeCard(Record):
     """SHA-256 of the labels file."""
     made: str
     """UTC, ISO 8601."""
+    pass_at: int | None = None
+    """The least score that passes, by which sensitivity and specificity were told; null where none was said."""
     figures: dict[str, CardFigure]
     """``accuracy``, ``kappa``, ``ac1``, ``alpha``, ``people_kappa``, ``order_consistency``, ``first_position``,
     ``no_verdict``, ``length_slope``, ``repeatability``, ``canary_false_positives`` …"""

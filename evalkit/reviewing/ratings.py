@@ -21,6 +21,10 @@ from evalkit.reviewing.items import shown_answers
 
 NOT_RATED: Final = "not rated"
 UNRESOLVED: Final = "annotators are tied"
+LONGEST_NAME: Final = 80
+"""Characters of an annotator's name, as the page takes it."""
+LONGEST_SHOWN: Final = 60
+"""Characters that a message shows of what a label says."""
 
 
 @dataclass(frozen=True)
@@ -147,22 +151,30 @@ def _checked(
 ) -> tuple[Rating | None, list[Problem]]:
     """Return a label's rating, with what is wrong with item and rating; None where it has none."""
     if label.review not in (None, "", review.id):
-        told = f"this label is of review {label.review!r}, not of {review.id!r}"
+        told = f"this label is of review {_shown(label.review)}, not of {review.id!r}"
         return None, [label.problem("review", told)]
     answer = shown.get(label.item) if isinstance(label.item, str) else None
     if answer is None:
-        close = nearest(str(label.item), shown)
-        told = f"the review {review.id} has no item {label.item!r}"
+        close = nearest(_cut(str(label.item)), shown)
+        told = f"the review {review.id} has no item {_shown(label.item)}"
         return None, [label.problem("item", told, close=close)]
     if label.rating is None or label.rating == "":
         return None, []
     ratings = specs[answer.task].ratings
     rating = as_rating(label.rating, ratings)
     if rating is None:
-        close = nearest(str(label.rating), map(str, ratings))
-        told = f"{label.rating!r} is no rating of task {answer.task}"
+        close = nearest(_cut(str(label.rating)), map(str, ratings))
+        told = f"{_shown(label.rating)} is no rating of task {answer.task}"
         return None, [label.problem("rating", told, ", ".join(map(str, ratings)), close)]
     return rating, []
+
+
+def _shown(value: object) -> str:
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
 
 
 def _annotator(label: Label) -> tuple[str, list[Problem]]:
@@ -171,6 +183,9 @@ def _annotator(label: Label) -> tuple[str, list[Problem]]:
         return name, []
     if not name:
         return "", [label.problem("annotator", "the label does not say who rated", "a name")]
+    if len(name) > LONGEST_NAME:
+        told = f"the name has {len(name):,} characters"
+        return "", [label.problem("annotator", told, f"at most {LONGEST_NAME}")]
     if not name.isprintable():
         told = f"{name!r} holds characters that cannot be shown"
         return "", [label.problem("annotator", told, "a name")]

@@ -7,7 +7,7 @@
         review.html      the page on which answers are rated; one file, works without a network
         items.jsonl      the same items for other labelling tools
         items.csv        … and for spreadsheets, with empty columns for rating, annotator and comment
-        conflicts.csv    written by the import: the items that annotators disagree about
+        conflicts.csv    written by the import: the items that annotators disagree about; what is filled in stays
 
     RUN-reviewed/        the run's own files, with labels.jsonl and a scorecard that holds people's ratings
 
@@ -24,6 +24,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -58,6 +59,9 @@ _OWN: Final = {
 """What tells of one run alone: a run with ratings has its own."""
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula."""
+_WHOLE: Final = re.compile(r"-?[0-9]+")
+_BY: Final = "rating by "
+"""Before an annotator's name: the column of their ratings in ``conflicts.csv``."""
 _FIELD: Final = 1 << 27
 """The longest cell that is read, in characters; the csv module's own limit is 131,072."""
 
@@ -140,22 +144,50 @@ def _sheet(made: Exported, specs: Mapping[str, ReviewSpec]) -> bytes:
 def write_conflicts(
     folder: Path, review: Review, found: Sequence[Conflict], items: Mapping[str, Item]
 ) -> Path:
-    """Write what annotators disagree about, with an empty column for the rating that shall stand; return the file."""
-    names = sorted({name for conflict in found for name in conflict.ratings})
+    """Write what annotators disagree about, with an empty column for the rating that shall stand; return the file.
+
+    What an adjudicator has filled in there stays: it is work of hours, and the next import wants it again. Raises
+    UsageError where the file that is there cannot be read.
+    """
+    path = folder / CONFLICTS
+    settled = _filled_in(path, review.id)
+    lowered = {name.lower() for conflict in found for name in conflict.ratings}
+    names = {name for conflict in found for name in conflict.ratings} | {
+        name.removeprefix(_BY)
+        for row in settled.values()
+        for name in row
+        if name.startswith(_BY) and name.removeprefix(_BY) not in lowered
+    }
     rows = []
     for conflict in found:
-        item = items.get(conflict.answer.item)
+        task, known = conflict.answer.task, conflict.answer.item
+        item, stands = items.get(known), settled.pop(known, {})
         texts = (
             ("", "", "") if item is None else (item.prompt, " | ".join(item.targets), item.answer)
         )
-        held = [str(conflict.ratings.get(name, "")) for name in names]
-        task = conflict.answer.task
-        rows.append((review.id, conflict.answer.item, task, *texts, *held, "", "adjudicator"))
+        held = [str(conflict.ratings.get(name, "")) for name in sorted(names)]
+        told = (stands.get("rating", ""), stands.get("annotator") or "adjudicator")
+        rows.append((review.id, known, task, *texts, *held, *told))
     head = ("review", "item", "task", "prompt", "reference", "answer")
-    by = [f"rating by {name}" for name in names]
-    path = folder / CONFLICTS
-    write_bytes(path, _csv((*head, *by, "rating", "annotator"), rows))
+    columns = (*head, *(f"{_BY}{name}" for name in sorted(names)), "rating", "annotator")
+    rows += [tuple(row.get(name.lower()) or "" for name in columns) for row in settled.values()]
+    write_bytes(path, _csv(columns, rows))
     return path
+
+
+def _filled_in(path: Path, review: str) -> dict[str, Mapping[str, str]]:
+    """Return the rows of ``conflicts.csv`` that an adjudicator rated, by item; none where there is no such file."""
+    if not path.is_file():
+        return {}
+    problems: list[Problem] = []
+    rows = [row for _, row in _csv_rows(path, problems)]
+    if problems:
+        raise UsageError(problems)
+    return {
+        row["item"]: row
+        for row in rows
+        if (row.get("rating") or "").strip() and row.get("review") in (None, "", review)
+    }
 
 
 def _csv(head: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
@@ -167,6 +199,8 @@ def _csv(head: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
 
 
 def _cell(text: str) -> str:
+    if _WHOLE.fullmatch(text):  # a rating below 0 is a number, and must be read as one again
+        return text
     clean = text.replace("\0", "\N{SYMBOL FOR NULL}").encode("utf-8", "backslashreplace").decode()
     return f"'{clean}" if clean.startswith(_FORMULA) else clean
 

@@ -10,13 +10,14 @@ import csv
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from commands import command, evalkit
 from review_browser import chromium
 
 from evalkit.cli.past_runs import open_run
-from evalkit.identity import digest
+from evalkit.store.reviews import read_labels, write_conflicts
 from evalkit.store.runs import read_scorecard
 
 pytest.importorskip("transformers", reason="the transformers extra is not installed")
@@ -169,21 +170,6 @@ def test_ratings_become_estimates_pairs_and_a_verdict_in_a_run_of_their_own(fold
     assert found.value == pytest.approx(sum(passed) / DRAWN)
 
 
-def test_a_scorecard_without_ratings_has_the_digest_it_had_before_there_were_any(folder):
-    """A field that is empty is no part of the digest, so that scorecards of earlier versions are still read."""
-    export(folder, "--n", str(DRAWN))
-    import_(folder, *label_files(folder)[:2])
-    path = run_of(folder)
-    plain = json.loads((path / "scorecard.json").read_text())
-    rated = json.loads((path.with_name(path.name + "-reviewed") / "scorecard.json").read_text())
-    assert (plain["labels"], len(rated["labels"])) == ("", 64)
-    for card in (plain, rated):
-        never = {"digest", "circumstances"}
-        empty = {key for key in ("labels", "judgements", "judges") if not card[key]}
-        content = {k: v for k, v in card.items() if k not in never | empty}
-        assert digest(content) == card["digest"]
-
-
 def test_gate_and_compare_on_the_reviewed_run_keep_what_people_said(folder):
     export(folder, "--n", str(DRAWN))
     ann, bob, _ = label_files(folder)
@@ -244,6 +230,44 @@ def test_conflicts_are_listed_and_an_adjudicator_ends_them(folder):
     truth = {json.loads(x)["item"]: json.loads(x)["rating"] for x in ann.read_text().splitlines()}
     ours = [truth[a["item"]] >= 4 for a in right if "candidate" in a["models"]]
     assert values["extract/human.pass"] == pytest.approx(sum(ours) / len(ours))
+
+
+def test_what_an_adjudicator_filled_in_outlives_every_import(folder):
+    export(folder, "--n", str(DRAWN))
+    ann, bob, _ = label_files(folder)
+    import_(folder, ann, bob)
+    file = folder / f"reports/{run_of(folder).name}-review" / "conflicts.csv"
+    with file.open(encoding="utf-8-sig", newline="") as held:
+        head, *rows = csv.reader(held)
+    for row in rows[1:]:
+        row[head.index("rating")] = row[head.index("rating by ann")]
+    with file.open("w", newline="") as out:
+        csv.writer(out).writerows([head, *rows])
+    first = import_(folder, ann, bob, "--adjudicated", file)
+    again = import_(folder, ann, bob, "--adjudicated", file)
+    assert "1 items on which" in first[1] and first[:2] == again[:2]
+    forgotten = import_(folder, ann, bob)
+    assert f"{len(rows)} items on which annotators disagree" in forgotten[1]
+    with file.open(encoding="utf-8-sig", newline="") as held:
+        assert sorted(csv.reader(held)) == sorted([head, *rows])
+
+
+def test_a_ratings_number_below_zero_is_a_number_in_the_sheet_of_conflicts(tmp_path):
+    file = tmp_path / "conflicts.csv"
+    file.write_text("review,item,rating,annotator,rating by ann\nr1,i1,-1,eve,-2\n")
+    review = SimpleNamespace(id="r1")
+    assert write_conflicts(tmp_path, review, [], {}) == file
+    (label,) = read_labels([file])
+    assert (label.item, label.rating, label.annotator) == ("i1", "-1", "eve")
+    write_conflicts(tmp_path, SimpleNamespace(id="another"), [], {})
+    assert read_labels([file]) == []
+
+
+def test_the_next_command_names_the_folder_only_where_it_is_another(folder, tmp_path):
+    _, out, _ = export(folder, "--n", "5")
+    assert "LABELS..." in out and "--review" not in out
+    _, out, _ = export(folder, "--n", "5", "--out", tmp_path / "elsewhere")
+    assert f"--review {tmp_path / 'elsewhere'}" in out
 
 
 def test_every_fault_in_the_label_files_is_told_at_once(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from evalkit.gates.evaluate import evaluate
 from evalkit.gates.people import CORRECTED as RULES_CORRECTED
 from evalkit.gates.people import lacking_ratings, reads_ratings
 from evalkit.loaders.gate_fit import check_gates_against_suite
+from evalkit.loaders.gates import load_gate
 from evalkit.metrics.base import mean
 from evalkit.records.judging import JudgeRecord
 from evalkit.records.scorecard import Circumstances, Provenance, Scorecard
@@ -23,6 +25,7 @@ from evalkit.reviewing.corrected import (
     corrected_comparisons,
     corrected_estimates,
 )
+from evalkit.stats.corrected import judged_mean
 from evalkit.stats.discordant import tango_interval
 from evalkit.stats.intervals import t_interval
 from evalkit.stats.paired import LEVELS
@@ -123,6 +126,9 @@ def test_a_drawn_answer_that_nobody_rated_may_be_the_worst_or_the_best():
     )
     assert half.interval.low < whole.interval.low - 0.02
     assert half.interval.high > whole.interval.high + 0.02
+    (neither,) = both([*pairs[:90], *[(None, None)] * 10], pair_scores)
+    assert neither.interval.low < half.interval.low - 0.02
+    assert neither.interval.high > half.interval.high + 0.02
 
 
 def test_an_answer_without_a_judgement_is_left_out_counted_and_told():
@@ -271,10 +277,28 @@ def test_a_jurys_judge_that_is_called_corrected_passes_nothing_without_a_card():
 
 def test_the_corrected_number_follows_the_raw_one_and_its_slices():
     card = scorecard([n % 2 for n in range(100)], [1.0] * 200)
-    names = [e.name for e in card.estimates]
-    assert names[:4] == [
-        "write/judged.score", "write/judged.score@part=even", "write/judged.score@part=odd", NAME,
-    ]  # fmt: skip
+    raw = [e for e in card.estimates if e.metric == "judged.score"]
+    (own,) = (e for e in card.estimates if e.metric == CORRECTED)
+    other = raw[0].model_copy(update={"metric": "words"})
+    theirs = [e.model_copy(update={"model": "baseline"}) for e in raw]
+    names = [(e.model, e.name) for e in beside_raw([*raw, other, *theirs], [own])]
+    assert names == [
+        ("candidate", "write/judged.score"),
+        ("candidate", "write/judged.score@part=even"),
+        ("candidate", "write/judged.score@part=odd"),
+        ("candidate", NAME),
+        ("candidate", "write/words"),
+        *[("baseline", e.name) for e in raw],
+    ]
+
+
+def test_both_values_of_a_comparison_lie_apart_by_its_difference():
+    rng = np.random.default_rng(3)
+    pairs = rng.integers(0, 5, (400, 2)) / 4
+    told = np.clip(pairs + np.array([0.25, 0]), 0, 1)
+    (found,) = both(pairs[:100].tolist(), told.tolist())
+    assert found.candidate - found.baseline == pytest.approx(found.difference, abs=1e-12)
+    assert found.difference == pytest.approx((pairs[:, 0] - pairs[:, 1]).mean(), abs=0.05)
 
 
 def test_gates_know_the_name_where_a_task_is_judged_and_rated_and_nowhere_else():
@@ -287,6 +311,14 @@ def test_gates_know_the_name_where_a_task_is_judged_and_rated_and_nowhere_else()
     assert check_gates_against_suite(suite(), [gate(NAME, value=0.5)])
     assert reads_ratings(NAME) and not reads_ratings("write/judged.score")
     assert "evalkit review export" in lacking_ratings(NAME)
+
+
+def test_the_rules_on_the_page_load(root, tmp_path):
+    page = (root / "gates/JUDGES.md").read_text()
+    (rules,) = re.findall(r"```yaml\n(rules:\n.*?)```", page, re.DOTALL)
+    (tmp_path / "gate.yaml").write_text(f"gate: people\n{rules}")
+    loaded = load_gate(tmp_path / "gate.yaml").rules
+    assert {rule.estimate for rule in loaded} == {f"reply/{CORRECTED}"}
 
 
 def draws(rng, n, bias):
@@ -302,17 +334,21 @@ def truth():
 
 
 @pytest.mark.slow
-def test_corrected_numbers_cover_what_people_would_say_of_a_judge_that_favours_the_candidate():
-    """500 draws, 100 labels of 1,000 pairs; the judge adds 0.12 to the candidate and takes 0.06 off the baseline.
+@pytest.mark.parametrize(("column", "labels"), [(0, 50), (1, 100), (2, 200)])
+def test_corrected_numbers_cover_what_people_would_say_of_a_judge_that_favours_the_candidate(
+    root, column, labels
+):
+    """500 draws of 1,000 pairs; the judge adds 0.12 to the candidate and takes 0.06 off the baseline.
 
-    Nominal 0.95; at least 0.93 of the intervals must hold the truth, which is that both are worth the same.
+    Nominal 0.95; at least 0.93 of the intervals must hold the truth, which is that both are worth the same. The page on
+    judges tells the shares.
     """
-    rng, worth = np.random.default_rng(11), truth()
+    rng, worth = np.random.default_rng(21), truth()
     held, raw = np.zeros(3), np.zeros(3)
     for _ in range(500):
         sides = {"candidate": draws(rng, 1000, 0.12), "baseline": draws(rng, 1000, -0.06)}
         measured = {role: [judged(list(scores))] for role, (_, scores) in sides.items()}
-        rows = [row for role, (y, _) in sides.items() for row in people(list(y[:100]), role)]
+        rows = [row for role, (y, _) in sides.items() for row in people(list(y[:labels]), role)]
         ours, theirs = corrected_estimates(rows, suite(), measured)
         (apart,) = corrected_comparisons(rows, suite(), measured)
         aims = ((ours, worth), (theirs, worth), (apart, 0.0))
@@ -323,6 +359,11 @@ def test_corrected_numbers_cover_what_people_would_say_of_a_judge_that_favours_t
         raw += [s.low <= aim <= s.high for s, (_, aim) in zip(spans, aims, strict=True)]
     assert (held / 500 >= 0.93).all(), held / 500
     assert (raw / 500 < 0.2).all(), raw / 500
+    page = (root / "gates/JUDGES.md").read_text()
+    told = re.findall(
+        r"^\| .* \| 0 % \| ([\d.]+) % \| ([\d.]+) % \| ([\d.]+) % \|$", page, re.MULTILINE
+    )
+    assert [float(row[column]) for row in told] == pytest.approx(100 * held / 500, abs=1)
 
 
 @pytest.mark.slow
@@ -341,3 +382,18 @@ def test_corrected_numbers_cover_under_clusters():
             held, alone = (held + hit, alone) if made else (held, alone + hit)
     assert held / 500 >= 0.93, held / 500
     assert alone < held
+
+
+@pytest.mark.slow
+def test_a_judge_that_calls_everything_good_is_not_believed_because_few_labels_say_otherwise():
+    """People call 97 % good, the judge all; 500 draws of 100 labels. PPI++ by its formula covers in 80 %."""
+    rng = np.random.default_rng(6)
+    held = plain = 0
+    for _ in range(500):
+        y = (rng.random(1000) < 0.97).astype(float)
+        found = corrected(list(y[:100]), [1.0] * 1000)
+        formula = judged_mean(y[:100], np.ones(100), np.ones(900), 0.95)
+        held += found.interval.low <= 0.97 <= found.interval.high
+        plain += formula.interval.low <= 0.97 <= formula.interval.high
+    assert held / 500 >= 0.95
+    assert plain / 500 == pytest.approx(0.8, abs=0.02)

@@ -142,3 +142,14 @@ def test_what_annotators_agree_about_cannot_be_adjudicated_away():
     labels = [label("i0", 1, "ann"), label("i0", 1, "bob", line=2)]
     (told,) = problems(*labels, adjudicated=[label("i0", 5, "boss", file="c.csv", line=7)])
     assert told.startswith("c.csv:7") and "no conflict" in told
+
+
+def test_what_a_file_says_at_length_is_told_in_a_line():
+    long = "x" * 1_000_000
+    for wrong in (label(long, 3), label("i0", long), label("i0", 3, long)):
+        (told,) = problems(wrong)
+        assert len(told) < 200
+    (told,) = problems(label("i0", 3, review=long))
+    assert len(told) < 200
+    (row,) = merged(review({"i0": ("candidate",)}), [label("i0", 3, "n" * 80)])
+    assert row.ratings == {"n" * 80: 3}
