@@ -31,9 +31,6 @@ from evalkit.records.scorecard import EarlyStop, TaskTally
 from evalkit.records.suite import GateSpec, SampledTask
 from evalkit.scoring import MetricTable, TaskScorer
 
-JUDGED_LATER = "its answers are judged once all of them are there"
-"""Why a task whose metrics rest on what judges say runs in full."""
-
 
 @dataclass(frozen=True)
 class TaskParts:
@@ -134,10 +131,8 @@ async def measure(
     measured = Measured({role: list(tables) for role, tables in (loaded or {}).items()})
     has_baseline = "baseline" in {*backends, *measured.tables}
     why_not = {
-        task.spec.name: (
-            JUDGED_LATER
-            if task.judged
-            else why_not_sequential(early.gates, task.spec, task.metrics, has_baseline=has_baseline)
+        task.spec.name: why_not_sequential(
+            early.gates, task.spec, task.metrics, has_baseline=has_baseline
         )
         for task in tasks
         if task.spec.stop == "early"

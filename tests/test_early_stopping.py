@@ -478,3 +478,13 @@ def test_a_candidate_at_the_margin_passes_early_in_one_run_of_twenty_at_most():
         measured, _ = run([task(rows)], backends, [gate(NO_WORSE)], seed=seed)
         passed += evaluate([gate(NO_WORSE)], scorecard(measured)).status == "pass"
     assert passed <= 13
+
+
+def test_what_judges_give_is_never_a_ground_to_stop_early():
+    class Judged(Right):
+        judges = ("quality",)
+
+    judged = Judged("judged", Right.Options())
+    told = "its answers are judged once all of them are there"
+    assert why_not_sequential([gate(FLOOR)], task().spec, METRICS) == ""
+    assert why_not_sequential([gate(FLOOR)], task().spec, [*METRICS, judged]) == told

@@ -125,6 +125,7 @@ class _Calibrating:
         digest_file = FileDigests(self.out / "file-digests.sqlite")
         self.parts = assemble(self.suite_path, self.flags["gate"], self.flags["limit"], digest_file)
         self._leave_weights_out()
+        self._leave_judges_out()
         today = utc_today()
         check_dates(self.parts.gates, today)
         # Every sample is asked: where a task stops early is itself a decision, and would differ between repetitions.
@@ -181,6 +182,51 @@ class _Calibrating:
 
         gates = (without_census(gate, spectral, asked) for gate in self.parts.gates)
         self.parts = dataclasses.replace(self.parts, gates=tuple(filter(None, gates)))
+        self.display.say(f"left out: {names}, and the rules on it: {why}")
+
+    def _leave_judges_out(self) -> None:
+        """Leave metrics that judges give out, and the rules on them: what repeats here is the model, and no judge.
+
+        Raises UsageError where nothing is left to measure.
+        """
+        from evalkit.errors import UsageError
+        from evalkit.gates.stopping import measures_under
+
+        named = [f"{t.spec.name}/{m.name}" for t in self.parts.tasks for m in t.metrics if m.judges]
+        if not named:
+            return
+        names = ", ".join(named)
+        why = "the model is asked again here, and no judge; 'evalkit judge validate --repeat' repeats a judge"
+        kept = tuple(
+            dataclasses.replace(task, metrics=tuple(m for m in task.metrics if not m.judges))
+            for task in self.parts.tasks
+        )
+        if not any(task.metrics for task in kept):
+            raise UsageError(f"nothing to calibrate: judges alone give {names}, and {why}")
+
+        def by_judges_alone(rule: Any) -> bool:  # noqa: ANN401
+            of_all, of_kept = (
+                any(measures_under(rule, task.spec, task.metrics) for task in tasks)
+                for tasks in (self.parts.tasks, kept)
+            )
+            return of_all and not of_kept
+
+        gates = (
+            gate.model_copy(
+                update={
+                    "rules": rules,
+                    "waivers": tuple(w for w in gate.waivers if w.rule in {r.id for r in rules}),
+                }
+            )
+            for gate in self.parts.gates
+            if (rules := tuple(rule for rule in gate.rules if not by_judges_alone(rule)))
+        )
+        asked = (
+            new
+            for new, old in zip(kept, self.parts.tasks, strict=True)
+            if not old.judged or new.metrics
+        )
+        self.parts = dataclasses.replace(self.parts, tasks=tuple(asked), gates=tuple(gates))
         self.display.say(f"left out: {names}, and the rules on it: {why}")
 
     def _open_model(self, digest_file: Any) -> Any:  # noqa: ANN401

@@ -24,19 +24,22 @@ WEIGHTS = "weights"
 SWAPS = "swaps"
 """Words that tasks of kind counterfactual exchange: the mappings that come with evalkit."""
 
+JUDGE_PROMPTS = "judge-prompts"
+"""Templates by which judges are asked: those that come with evalkit."""
 MOST_ENTRIES = 8
 """Entries of an option's default that are shown."""
 
 
 @click.command("list")
-@click.argument("what", type=click.Choice([*GROUPS, SWAPS, WEIGHTS]), required=False)
+@click.argument("what", type=click.Choice([*GROUPS, JUDGE_PROMPTS, SWAPS, WEIGHTS]), required=False)
 @click.option("--options", "show_options", is_flag=True, help="Also list each part's own options.")
 def command(what: str | None, *, show_options: bool) -> None:
-    """List metrics, conditions, backends, shipped swaps, and what is measured on weights: what each is, how written.
+    """List metrics, conditions, backends, what is shipped for judges and swaps, and what is measured on weights.
 
     \b
     evalkit list                    everything
     evalkit list metrics --options  metrics with their options
+    evalkit list judge-prompts      the texts by which judges are asked
     evalkit list swaps              mappings of words for tasks of kind counterfactual
     evalkit list weights            numbers and checks of tasks of kind spectral
     """
@@ -67,6 +70,11 @@ def command(what: str | None, *, show_options: bool) -> None:
             )
         out.print(table)
         out.print()
+    if what in (None, JUDGE_PROMPTS):
+        out.print(Text(JUDGE_PROMPTS, "bold"))
+        for name, text in judge_prompts():
+            out.print(Text(f"  {name}", "cyan"))
+            out.print(Text(text, "dim"), soft_wrap=True)  # to the letter: no line is folded
     if what in (None, SWAPS):
         out.print(Text(SWAPS, "bold"))
         out.print(swaps_table())
@@ -74,6 +82,14 @@ def command(what: str | None, *, show_options: bool) -> None:
     if what in (None, WEIGHTS):
         out.print(Text(WEIGHTS, "bold"))
         out.print(weights_table())
+
+
+def judge_prompts() -> Iterator[tuple[str, str]]:
+    """Yield the name and the text of every shipped prompt of judges."""
+    from evalkit.judging.prompts import PROMPTS, shipped_prompt
+
+    for name in PROMPTS:
+        yield name, shipped_prompt(name)
 
 
 def swaps_table() -> Table:

@@ -83,7 +83,8 @@ if TYPE_CHECKING:
     "--judge",
     multiple=True,
     metavar="NAME=MODEL",
-    help="The model of one of the suite's judges, in place of the one it names. May be given again.",
+    help="The model of one of the suite's judges, in place of the one it names; the judge's model_args go with it (of "
+    "a server its revision, which says what is served). May be given again.",
 )
 @option(
     "--judge-card",

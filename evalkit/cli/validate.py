@@ -48,7 +48,7 @@ _PLACE = re.compile(r"^\S+:\d+: ")
     help="With --data: a file of other rows (training, say); whatever asks the same as a row under test is told.",
 )
 def command(files: tuple[Path, ...], rows: int, data: bool, against: tuple[Path, ...]) -> int:
-    """Check suite and gate FILES: every mistake at once, with its line. Needs no model.
+    """Check suite, gate and judge FILES: every mistake at once, with its line. Needs no model.
 
     \b
     evalkit validate suites/quickstart/suite.yaml gates/*.yaml
@@ -101,7 +101,13 @@ def _show_data(files: tuple[Path, ...], against: tuple[Path, ...]) -> None:
 def _check(path: Path, rows: int) -> str:
     from evalkit.loaders.yaml_source import read_yaml
 
-    if "gate" in read_yaml(path).value:
+    value = read_yaml(path).value
+    if "judge" in value and "suite" not in value and "gate" not in value:
+        from evalkit.loaders.judges import load_judge
+
+        judge = load_judge(path).spec
+        return f"{path}: judge {judge.judge!r}, {judge.form}: ok"
+    if "gate" in value:
         from evalkit.loaders.gates import load_gate
 
         gate = load_gate(path)

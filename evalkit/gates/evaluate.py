@@ -20,7 +20,7 @@ from evalkit.errors import UsageError
 from evalkit.gates.against_baseline import AgainstBaseline
 from evalkit.gates.conditions import Condition, Decision, Evidence, Scores
 from evalkit.gates.families import combined
-from evalkit.gates.judged import why_unfit
+from evalkit.gates.judged import GIVEN_BY_JUDGES, NO_RECORD, lacking_pass_at, why_unfit
 from evalkit.gates.people import CORRECTED, lacking_ratings
 from evalkit.gates.waivers import check_dates, waived
 from evalkit.identity import digest
@@ -225,13 +225,15 @@ def _why_unbelieved(rule: RuleSpec, name: str, judges: Sequence[JudgeRecord]) ->
     jury_of_that_name = any(CORRECTED.endswith(f".{judge.judge}") for judge in judges)
     if metric == CORRECTED and not jury_of_that_name:
         return ""  # people corrected it, whatever the judge is worth
-    for judge in judges:
-        if judge.gave(task, metric):
-            why = why_unfit(rule.judge or JudgeDemands(), judge, judge.form)
-            if why and judge.why_no_card:
-                why += f" ({judge.why_no_card})"
-            if why:
-                return f"judge {judge.judge} is not to be believed: {why}"
+    gave = [judge for judge in judges if judge.gave(task, metric)]
+    if not gave and metric.partition(".")[0] in GIVEN_BY_JUDGES:
+        return NO_RECORD
+    for judge in gave:
+        why = why_unfit(rule.judge or JudgeDemands(), judge, judge.form)
+        if why and judge.why_no_card:
+            why += f" ({judge.why_no_card})"
+        if why:
+            return f"judge {judge.judge} is not to be believed: {why}"
     return ""
 
 
@@ -252,8 +254,10 @@ def _why_missing(
     weighed: Sequence[str],
     earlier: bool,
 ) -> str:
-    if not matching(pattern, held) and (unrated := lacking_ratings(pattern)):
-        return unrated
+    if not matching(pattern, held) and (
+        lacks := lacking_ratings(pattern) or lacking_pass_at(pattern)
+    ):
+        return lacks
     if not readable and condition.reads == "comparison":
         return f"{pattern} cannot be compared: the run has no baseline"
     if matching(pattern, held):

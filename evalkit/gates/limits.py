@@ -135,7 +135,11 @@ def _limited(
         needed = samples_needed(value, interval, limit, estimate.n or n)
         if estimate.n:  # of so many more samples it will be over the same share
             needed *= estimate.counts.scored / estimate.n
-        status, verdict = "inconclusive", f"which straddles {at}: {need_in_words(needed, n)}"
+        corrected = (
+            interval.method == "ppi++"
+        )  # its width is that of people's labels, not of samples
+        wanted = "let people rate more answers" if corrected else need_in_words(needed, n)
+        status, verdict = "inconclusive", f"which straddles {at}: {wanted}"
     if evidence.disparity is not None:  # of a gap, the groups are told too
         behind = between(evidence.disparity)
         reason = f"{evidence.name} is {shown}{told}, {verdict}; {behind}"

@@ -60,6 +60,8 @@ def why_not_sequential(
 
     Depends on what is declared alone, so that it is known before anything is asked.
     """
+    if any(metric.judges for metric in metrics):
+        return "its answers are judged once all of them are there"
     if task.cluster is not None:
         return (
             f"its samples share clusters ({task.cluster}), for which no interval holds at any look"

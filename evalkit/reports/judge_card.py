@@ -57,13 +57,17 @@ def card_drawing(
     for name in [*known, *sorted(set(card.figures) - set(known))]:
         cells = _row(name, card.figures[name])
         table.add_row(*(cells if wide else cells[:3]))
+    notes = Text("", "dim")
+    if not wide:  # which worthless answers it took is what one mends the prompt by
+        lines = [f"{TITLES.get(n, n)}: {f.told}" for n, f in card.figures.items() if f.told]
+        notes.append("\n".join([*lines, ""]))
     warnings = [Text(f"warning: {warning}", "yellow") for warning in card.warnings]
     if unfit:
         fit = Text("A rule with default demands stays inconclusive on this judge: ")
         fit.append(unfit + ".")
     else:
         fit = Text("A rule with default demands takes this judge's word.")
-    return Group(table, *warnings, fit)
+    return Group(table, *([notes] if notes else []), *warnings, fit)
 
 
 def _row(name: str, figure: CardFigure) -> tuple[Text, Text, Text, Text]:
