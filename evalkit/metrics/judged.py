@@ -44,7 +44,9 @@ class JudgedOptions(Spec):
         if len(set(self.names)) < len(self.names):
             raise ValueError("a jury lists each judge once")
         if len(self.names) > 1 and "corrected" in self.names:
-            raise ValueError("'corrected' names what people make of the score: call the judge something else")
+            raise ValueError(
+                "'corrected' names what people make of the score: call the judge something else"
+            )
         return self
 
     @property
