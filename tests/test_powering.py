@@ -53,6 +53,7 @@ class Metric:
 
     name: str
     measures: tuple[Any, ...]
+    judges: tuple[str, ...] = ()
 
 
 @dataclass

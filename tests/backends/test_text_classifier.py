@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from tiny_checkpoints import TEXTS, make_tokenizer
 
+from evalkit import registry
 from evalkit.errors import RunError
 from evalkit.records.exchange import Completion, Sample, Score, Unscored
+from evalkit.registry import find, load_plugins
 
 pytest.importorskip("transformers")
 
-from evalkit.backends.text_classifier import ClassifierOptions, TextClassifier
-
+PLUG_IN = "evalkit.backends.text_classifier"
 LABELS = ("neutral", "toxic", "rude")
 
 
@@ -37,9 +40,19 @@ def folder(tmp_path_factory):
     return make_classifier(tmp_path_factory.mktemp("classifier"))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def plug_in():
+    """The plug-in, loaded for this file alone: other files list the metrics that are built in."""
+    load_plugins([PLUG_IN])
+    yield
+    del sys.modules[PLUG_IN]
+    registry._parts["metric"].pop("classifier")
+
+
 def metric(folder, **options):
+    make = find("metric", "classifier").make
     options = {"model": str(folder), "labels": ["toxic"], **options}
-    return TextClassifier("classifier", ClassifierOptions.model_validate(options))
+    return make("classifier", make.Options.model_validate(options))
 
 
 def scored(made, text):
