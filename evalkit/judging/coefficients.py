@@ -1,10 +1,6 @@
 """A coefficient on labelled items as a card's figure: its value, its interval, the items it rests on.
 
-Where a coefficient of agreement is whole on every item, resampling shows no spread. Its lower end is then the
-coefficient that would be seen if as many items as Wilson's interval for 0 of n allows were rated by the worst and the
-best rating.
-
-**Source**: BCa, Efron 1987; Wilson 1927; least squares by normal equations.
+**Source**: BCa, Efron 1987; least squares by normal equations.
 """
 
 from __future__ import annotations
@@ -12,9 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from evalkit.records.judging import CardFigure
-from evalkit.records.scorecard import Interval
-from evalkit.stats.agreement import estimated
-from evalkit.stats.intervals import Array, wilson_interval
+from evalkit.stats.agreement import Agreement, estimated, or_worst
+from evalkit.stats.intervals import Array
 from evalkit.stats.resampling import FromSums
 
 SINGULAR = 1e-12
@@ -25,29 +20,19 @@ def figure(
     stats_NK: Array, from_sums: FromSums, level: float, rng: np.random.Generator, told: str = ""
 ) -> CardFigure:
     """Return a function of sums of N items' statistics, with its BCa interval by bootstrap of items."""
-    found = estimated(stats_NK, from_sums, level, rng)
-    return CardFigure(value=found.value, interval=found.interval, n=found.units, told=told)
+    return _figure(estimated(stats_NK, from_sums, level, rng), told)
 
 
 def agreement(
     stats_NK: Array, from_sums: FromSums, level: float, rng: np.random.Generator, told: str = ""
 ) -> CardFigure:
     """Return a coefficient of agreement of N items' confusion or coincidence tables, its worst case where all agree."""
-    found = figure(stats_NK, from_sums, level, rng, told)
-    if found.value is None or found.n < 2:
-        return found
-    sums_K = stats_NK.sum(axis=0)
-    side, total = round(len(sums_K) ** 0.5), float(sums_K.sum())
-    apart = total - float(np.trace(sums_K.reshape(side, side)))
-    wilson = wilson_interval(0, found.n, level)
-    if wilson is None or side < 2 or apart > 1e-9 * total:
-        return found
-    apart_VV = np.zeros((side, side))
-    apart_VV[0, -1] = apart_VV[-1, 0] = 0.5
-    worst_K = (1 - wilson.high) * sums_K + wilson.high * total * apart_VV.ravel()
-    low = float(from_sums(worst_K, np.asarray(float(found.n))))
-    interval = Interval(low=low, high=found.value, level=level, method="wilson, worst case")
-    return found.model_copy(update={"interval": interval})
+    found = estimated(stats_NK, from_sums, level, rng)
+    return _figure(or_worst(found, stats_NK, from_sums, level), told)
+
+
+def _figure(found: Agreement, told: str) -> CardFigure:
+    return CardFigure(value=found.value, interval=found.interval, n=found.units, told=told)
 
 
 def slope_stats(x_N: Array, y_N: Array, given_N: Array) -> Array:

@@ -42,6 +42,7 @@ from evalkit.metrics.answer import final_answer, refuses
 from evalkit.metrics.base import Measure, Metric, mean, rate
 from evalkit.metrics.logprobs import log_likelihoods
 from evalkit.metrics.overlap import bleu_similarity, has_rouge_words, rouge_l_similarity
+from evalkit.metrics.rouge import stemmer_versions
 from evalkit.metrics.sides import Sides, SidesOptions
 from evalkit.records.exchange import Completion, Sample, Score, Unscored
 from evalkit.records.suite import CounterfactualTask, SampledTask, Spec
@@ -357,9 +358,7 @@ class CounterfactualText(CounterfactualMetric):
 
     def library_versions(self) -> dict[str, str]:
         """Return the versions of the swapped words and of the stemmer's package."""
-        from importlib.metadata import version
-
-        return {**super().library_versions(), "nltk": version("nltk")}
+        return {**super().library_versions(), **stemmer_versions()}
 
     def score(self, sample: Sample, completions: Sequence[Completion]) -> Score | Unscored:
         """Return the distances, 0–1; Unscored where two different texts both hold no word that can be compared."""

@@ -74,6 +74,13 @@ class Text(NamedTuple):
     """The same words, all lines together."""
 
 
+def stemmer_versions() -> dict[str, str]:
+    """Return the version of the package that rouge-score takes its stemmer from."""
+    from importlib.metadata import version
+
+    return {"nltk": version("nltk")}
+
+
 @register(
     "metric",
     "rouge",
@@ -94,9 +101,7 @@ class Rouge(Metric):
 
     def library_versions(self) -> dict[str, str]:
         """Return the version of the stemmer's package, where stems are compared."""
-        from importlib.metadata import version
-
-        return {"nltk": version("nltk")} if self._use_stemmer else {}
+        return stemmer_versions() if self._use_stemmer else {}
 
     def score(self, sample: Sample, completions: Sequence[Completion]) -> Score | Unscored:
         """Return F of each variant, 0–1; an answer without words scores 0."""

@@ -20,7 +20,6 @@ import numpy as np
 
 from evalkit.identity import derived_seed
 from evalkit.records.review import RatedAnswer
-from evalkit.records.scorecard import Interval
 from evalkit.records.suite import ReviewSpec
 from evalkit.stats.agreement import (
     Agreement,
@@ -31,8 +30,9 @@ from evalkit.stats.agreement import (
     estimated,
     krippendorff_alpha,
     observed_agreement,
+    or_worst,
 )
-from evalkit.stats.intervals import Array, Codes, cluster_codes, wilson_interval
+from evalkit.stats.intervals import Array, Codes, cluster_codes
 from evalkit.stats.resampling import FromSums
 
 
@@ -85,7 +85,7 @@ def task_agreement(
         np.add.at(sums_UK, sample_M, stats_MK)
         sums_UK = sums_UK[np.bincount(sample_M, minlength=len(sums_UK)) > 0]
         found = replace(estimated(sums_UK, from_sums, level, rng), units=len(stats_MK))
-        return _or_worst(found, sums_UK, from_sums, level)
+        return or_worst(found, sums_UK, from_sums, level)
 
     pairs = []
     for one, two in combinations(range(len(names)), 2):
@@ -128,26 +128,3 @@ def measurement_of(spec: ReviewSpec) -> Measurement:
 def alpha_of(spec: ReviewSpec) -> FromSums:
     """Return Krippendorff's alpha for these ratings."""
     return krippendorff_alpha(measurement_of(spec), range(len(spec.ratings)))
-
-
-def _or_worst(found: Agreement, sums_UK: Array, from_sums: FromSums, level: float) -> Agreement:
-    """Return a coefficient with its worst case where all agree on each unit; as it is otherwise.
-
-    ``sums_UK`` are the coincidences or confusion tables of U samples, flat.
-    """
-    sums_K = sums_UK.sum(axis=0)
-    side = round(len(sums_K) ** 0.5)
-    total = float(sums_K.sum())
-    alike = float(np.trace(sums_K.reshape(side, side)))
-    agree = bool(len(sums_UK)) and total - alike < 1e-9 * total
-    wilson = wilson_interval(0, len(sums_UK), level) if len(sums_UK) > 1 else None
-    if found.value is None or not agree or side < 2 or wilson is None:
-        return found
-    apart_VV = np.zeros((side, side))
-    apart_VV[0, -1] = apart_VV[-1, 0] = 0.5
-    worst_K = (1 - wilson.high) * sums_K + wilson.high * total * apart_VV.ravel()
-    low = float(from_sums(worst_K, np.asarray(float(len(sums_UK)))))
-    return replace(
-        found,
-        interval=Interval(low=low, high=found.value, level=level, method="wilson, worst case"),
-    )

@@ -16,13 +16,13 @@ Psychol. Bull. 76, 378; Krippendorff 2011, Computing Krippendorff's alpha-reliab
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from evalkit.records.scorecard import Interval
-from evalkit.stats.intervals import Array, Codes
+from evalkit.stats.intervals import Array, Codes, wilson_interval
 from evalkit.stats.resampling import FromSums, Resampled, Resampler, bootstrap_intervals
 
 Measurement = Literal["nominal", "ordinal", "interval", "ratio"]
@@ -161,6 +161,29 @@ def estimated(
         from_sums(*resampled.drawn), value, resampled.sums.jackknife(from_sums), (level,)
     )
     return Agreement(value, found[0] if found else None, units)
+
+
+def or_worst(found: Agreement, sums_UK: Array, from_sums: FromSums, level: float) -> Agreement:
+    """Return a coefficient with its worst case where all agree on each unit; as it is otherwise.
+
+    Then resampling shows no spread. Its lower end is the coefficient that would be seen if as many of the U units as
+    Wilson's interval for 0 of U allows were rated by the worst and the best rating. ``sums_UK`` are the coincidences or
+    confusion tables of units, flat.
+    """
+    sums_K = sums_UK.sum(axis=0)
+    side = round(len(sums_K) ** 0.5)
+    total = float(sums_K.sum())
+    alike = float(np.trace(sums_K.reshape(side, side)))
+    agree = bool(len(sums_UK)) and total - alike < 1e-9 * total
+    wilson = wilson_interval(0, len(sums_UK), level) if len(sums_UK) > 1 else None
+    if found.value is None or not agree or side < 2 or wilson is None:
+        return found
+    apart_VV = np.zeros((side, side))
+    apart_VV[0, -1] = apart_VV[-1, 0] = 0.5
+    worst_K = (1 - wilson.high) * sums_K + wilson.high * total * apart_VV.ravel()
+    low = float(from_sums(worst_K, np.asarray(float(len(sums_UK)))))
+    interval = Interval(low=low, high=found.value, level=level, method="wilson, worst case")
+    return replace(found, interval=interval)
 
 
 def _counts(ratings_NR: Codes, categories: int) -> Array:
