@@ -173,6 +173,12 @@ def test_pins_change_with_what_can_change_a_verdict_and_with_nothing_else():
     )
 
 
+def test_pins_change_when_replies_are_read_otherwise(monkeypatch):
+    pinned = pins(POINTWISE, MODEL)
+    monkeypatch.setattr("evalkit.judging.pins.VERSION", 99)
+    assert pins(POINTWISE, MODEL) != pinned
+
+
 def test_a_judge_that_is_the_candidate_or_of_its_family_is_flagged():
     other = Model("c", "", "another", pinned=True)
     llama = {"model_type": "llama", "hidden_size": 64}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from evalkit.gates.judged import DIAGNOSED as RULES_DIAGNOSED
 from evalkit.metrics.base import mean
 from evalkit.records.judging import CardFigure, JudgeCard, JudgeRecord
 from evalkit.records.suite import JudgeSpec, SuiteSpec
@@ -105,3 +106,7 @@ def test_clusters_and_early_stops_have_no_interval():
 def test_samples_without_a_judgement_stay_counted():
     counts = found(SCORES, record(), planned=1100)["judged.passing.corrected"].counts
     assert (counts.planned, counts.scored, counts.unscored) == (1100, 1000, 100)
+
+
+def test_rules_know_the_shares_by_the_names_that_they_have():
+    assert {*RULES_DIAGNOSED} == {*found(SCORES, record())}
