@@ -38,7 +38,7 @@ from evalkit.gates.wording import (
 )
 from evalkit.records.scorecard import Better, Comparison
 from evalkit.records.suite import Spec
-from evalkit.records.verdict import OutcomeStatus
+from evalkit.records.verdict import Line, OutcomeStatus
 from evalkit.registry import register
 from evalkit.stats.paired import LEVELS
 
@@ -105,7 +105,15 @@ class AgainstBaseline(Condition):
                 sides = at_worst
         status: OutcomeStatus = worst_of(sides)
         reason = self._reason(evidence.name, comparison, on_pairs, sides, status)
-        return Decision(status, reason, sides[0].value, hull(sides), self._p_broken(comparison))
+        span = hull(sides)
+        lines = tuple(Line(at=side.limit, above=side.above) for side in sides)
+        if any(
+            line.room(span) != line.room(side.interval)
+            for line, side in zip(lines, sides, strict=True)
+        ):
+            lines = ()  # each limit has an interval of its own, and one outcome shows what they span
+        p_broken = self._p_broken(comparison)
+        return Decision(status, reason, sides[0].value, span, p_broken, lines)
 
     def _sides(
         self, comparison: Comparison, level: float, *, bounded: bool = False

@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Literal
 
 from evalkit.records.scorecard import Comparison, Disparity, Estimate, Interval
 from evalkit.records.suite import Spec
-from evalkit.records.verdict import OutcomeStatus
+from evalkit.records.verdict import Line, OutcomeStatus
 
 Scores = Mapping[str, tuple[float | None, float | None]]
 """Sample id → the candidate's and the baseline's score; None where that model has none."""
@@ -61,6 +61,8 @@ class Decision:
     """The interval decided on."""
     p_broken: float | None = None
     """Upper bound of the one-sided p-value of "the requirement holds"; None where the condition is no such test."""
+    lines: tuple[Line, ...] = ()
+    """The limits that the interval is held against, where it alone decides."""
 
 
 class NoOptions(Spec):

@@ -210,7 +210,9 @@ def _outcomes(
         decision = condition.decide(readable[name])
         measured = decision.status in ("pass", "fail", "inconclusive")
         if measured and (doubt := _why_unbelieved(rule, name, judges)):
-            decision = replace(decision, status="inconclusive", reason=doubt, p_broken=None)
+            decision = replace(
+                decision, status="inconclusive", reason=doubt, p_broken=None, lines=()
+            )
             outcome = _outcome(gate, rule, condition, name, decision)
             if outcome.counts_as == "pass":  # a judge nobody checked lets nothing pass
                 outcome = outcome.model_copy(update={"counts_as": "inconclusive"})
@@ -309,6 +311,7 @@ def _outcome(
         reason=decision.reason,
         why=rule.why,
         p_broken=decision.p_broken,
+        lines=decision.lines,
     )
 
 

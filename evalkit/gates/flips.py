@@ -26,7 +26,7 @@ from evalkit.gates.wording import (
 )
 from evalkit.records.scorecard import Comparison, Interval
 from evalkit.records.suite import Spec
-from evalkit.records.verdict import OutcomeStatus
+from evalkit.records.verdict import Line, OutcomeStatus
 from evalkit.registry import register
 from evalkit.stats.estimate import UNIT_BOUNDS
 from evalkit.stats.intervals import clopper_pearson_interval, wilson_interval
@@ -265,7 +265,8 @@ class MaxFlips(Condition):
             needed = samples_needed(flips / n, interval, allowed, n)
             told += f"which straddles {at}: {need_in_words(needed, n, 'pairs')}"
         p_broken = _exact_p(flips, n, allowed)
-        return Decision(status, told, flips / n, interval, p_broken)
+        lines = (Line(at=allowed, above=False),)
+        return Decision(status, told, flips / n, interval, p_broken, lines)
 
     def _interval(self, flips: int, n: int) -> Interval:
         level = 1 - 2 * self.options.alpha

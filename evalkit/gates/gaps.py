@@ -30,6 +30,7 @@ from evalkit.gates.wording import (
 )
 from evalkit.records.scorecard import Disparity, Estimate, Interval
 from evalkit.records.suite import Spec
+from evalkit.records.verdict import Line
 from evalkit.registry import register
 
 CHANCE = "if the groups did not differ, chance alone would show"
@@ -101,20 +102,22 @@ class GapAtMost(Condition):
         within = worst.low >= tolerated if ratio else worst.high <= tolerated
         within = within and not is_unbounded(estimate, disparity)
         less, more = ("above", "below") if ratio else ("below", "above")
-        chance = ""
+        kept, chance = Line(at=tolerated, above=ratio), ""
         if disparity.expected is not None:
             chance = f"; {CHANCE} {figures(disparity.expected)[0]}"
         if broken:
             verdict = f"wholly {more} {plain(allowed)}"
-            return Decision("fail", f"{reason}, {verdict}{chance}", value, interval)
+            line = Line(at=allowed, above=ratio)
+            return Decision("fail", f"{reason}, {verdict}{chance}", value, interval, lines=(line,))
         if within:
             verdict = f"wholly at or {less} {plain(tolerated)}"
-            return Decision("pass", f"{reason}, {verdict}{chance}", value, worst)
+            return Decision("pass", f"{reason}, {verdict}{chance}", value, worst, lines=(kept,))
         alone = interval.low >= tolerated if ratio else interval.high <= tolerated
         verdict = self._why_open(value, interval, estimate.counts.scored, ratio=ratio)
         if alone:
             verdict = f"so that it is not shown to keep to {plain(tolerated)}"
-        return Decision("inconclusive", f"{reason}, {verdict}{chance}", value, worst)
+        lines = () if alone or is_unbounded(estimate, disparity) else (kept,)
+        return Decision("inconclusive", f"{reason}, {verdict}{chance}", value, worst, lines=lines)
 
     def _why_open(self, value: float, interval: Interval, n: int, *, ratio: bool) -> str:
         """Return what is not shown, and how many samples would show it at this gap."""

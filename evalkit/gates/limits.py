@@ -37,7 +37,7 @@ from evalkit.gates.wording import (
 )
 from evalkit.records.scorecard import Estimate
 from evalkit.records.suite import Spec
-from evalkit.records.verdict import OutcomeStatus
+from evalkit.records.verdict import Line, OutcomeStatus
 from evalkit.registry import register
 from evalkit.stats.intervals import clopper_pearson_interval
 from evalkit.stats.resampling import FEWEST_UNITS
@@ -84,7 +84,12 @@ class _Limits(Condition):
         for status in ("fail", "inconclusive"):
             if found := [case for case in cases if case.status == status]:
                 return found[0]
-        return replace(cases[0], reason="; ".join(case.reason for case in cases))
+        # Where samples lack a score each limit has an interval of its own: one outcome shows the first.
+        lines = [
+            line for case in cases if case.interval == cases[0].interval for line in case.lines
+        ]
+        reason = "; ".join(case.reason for case in cases)
+        return replace(cases[0], reason=reason, lines=tuple(lines))
 
     def _why_open(self, name: str, estimate: Estimate, value: float) -> str:
         """Return why nothing can be decided, whatever the limit; empty where something can."""
@@ -145,7 +150,9 @@ def _limited(
         reason = f"{evidence.name} is {shown}{told}, {verdict}; {behind}"
     else:
         reason = f"{evidence.name} is {told}{shown}, {verdict}{_left_out(estimate, told)}"
-    return Decision(status, reason, value, interval)
+    open_ = lacking and status == "inconclusive"
+    lines = () if open_ else (Line(at=limit, above=floor),)
+    return Decision(status, reason, value, interval, lines=lines)
 
 
 def _of_census(name: str, estimate: Estimate, value: float, ends: Ends) -> Decision:
@@ -158,24 +165,26 @@ def _of_census(name: str, estimate: Estimate, value: float, ends: Ends) -> Decis
     if interval.low < interval.high:
         shown = value_with_interval(value, interval, *limits)
     told = f"{name} is {shown}"
+    sides = ((low, True), (high, False))
+    lines = tuple(Line(at=end, above=above) for end, above in sides if end is not None)
     for broken, end, word in (
         (low is not None and interval.high < low, low, "below"),
         (high is not None and interval.low > high, high, "above"),
     ):
         if broken and end is not None:
-            return Decision("fail", f"{told}, {word} {plain(end)}", value, interval)
+            return Decision("fail", f"{told}, {word} {plain(end)}", value, interval, lines=lines)
     kept = [f"at or above {plain(low)}"] if low is not None else []
     kept += [f"at or below {plain(high)}"] if high is not None else []
     said = " and ".join(kept)
     if (low is not None and interval.low < low) or (high is not None and interval.high > high):
         said = f"and the fit behind it leaves open whether it is {said}"
-        return Decision("inconclusive", f"{told}, {said}", value, interval)
+        return Decision("inconclusive", f"{told}, {said}", value, interval, lines=lines)
     counts = estimate.counts
     if missing := counts.planned - counts.scored:
         were = "was" if missing == 1 else "were"
         unknown = f"but {missing:,} of {counts.planned:,} tensors {were} not measured, so nothing is shown"
         return Decision("inconclusive", f"{told}, {said}, {unknown}", value, interval)
-    return Decision("pass", f"{told}, {said}", value, interval)
+    return Decision("pass", f"{told}, {said}", value, interval, lines=lines)
 
 
 def _left_out(estimate: Estimate, told: str) -> str:

@@ -21,6 +21,7 @@ from evalkit.gates.wording import figures, plain, value_with_interval
 from evalkit.records.patterns import expression
 from evalkit.records.scorecard import Estimate
 from evalkit.records.suite import Spec
+from evalkit.records.verdict import Line
 from evalkit.registry import register
 
 READS: Final = "human.agreement"
@@ -80,16 +81,18 @@ class Labelled(Condition):
             return Decision(
                 "inconclusive", f"{name}: {told}, so nothing is decided", estimate.value
             )
-        interval = estimate.interval
+        interval, lines = estimate.interval, (Line(at=floor, above=True),)
         reason = f"{name}: {on}; alpha is {value_with_interval(estimate.value, interval, floor)}"
         if interval.low >= floor:
             verdict = f"wholly at or above {plain(floor)}"
-            return Decision("pass", f"{reason}, {verdict}", estimate.value, interval)
+            return Decision("pass", f"{reason}, {verdict}", estimate.value, interval, lines=lines)
         if interval.high < floor:
             verdict = f"wholly below {plain(floor)}"
-            return Decision("fail", f"{reason}, {verdict}", estimate.value, interval)
+            return Decision("fail", f"{reason}, {verdict}", estimate.value, interval, lines=lines)
         verdict = f"so that it is not shown to reach {plain(floor)}: let two annotators rate more"
-        return Decision("inconclusive", f"{reason}, {verdict}", estimate.value, interval)
+        return Decision(
+            "inconclusive", f"{reason}, {verdict}", estimate.value, interval, lines=lines
+        )
 
 
 def reads_ratings(estimate: str) -> bool:

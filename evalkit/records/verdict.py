@@ -14,6 +14,19 @@ VerdictStatus = Literal["pass", "fail", "inconclusive", "incomplete"]
 EXIT_CODES: dict[VerdictStatus, int] = {"pass": 0, "fail": 1, "incomplete": 3, "inconclusive": 4}
 
 
+class Line(Record):
+    """A limit that a whole interval must keep to."""
+
+    at: float
+    """Where it is, in the unit of what was observed."""
+    above: bool
+    """Whether all must lie above it, or below."""
+
+    def room(self, interval: Interval) -> float:
+        """Return how much room an interval leaves: negative where it reaches so far beyond the line."""
+        return interval.low - self.at if self.above else self.at - interval.high
+
+
 class Outcome(Record):
     """One rule's answer on one estimate."""
 
@@ -45,6 +58,19 @@ class Outcome(Record):
     """The same after Holm's (blocking rules) or Benjamini and Hochberg's (others) correction over the family."""
     waiver: WaiverSpec | None = None
     """The exception that covers it."""
+    lines: tuple[Line, ...] = ()
+    """The limits that the interval is held against; empty where none is a number in the interval's unit, or where the
+    interval does not tell all that is needed to pass."""
+
+    @property
+    def distance(self) -> float | None:
+        """How far the interval is from not passing, in the unit of what was observed: the least room to a line.
+
+        0 or more where it passes, else 0 or less: so far it reaches beyond. None without interval or line.
+        """
+        if self.interval is None:
+            return None
+        return min((line.room(self.interval) for line in self.lines), default=None)
 
 
 class FamilyRecord(Record):

@@ -18,6 +18,7 @@ from evalkit.compare import compare_tables
 from evalkit.estimating import estimate_tables
 from evalkit.gates.conditions import Decision, Evidence
 from evalkit.metrics.base import mean, rate
+from evalkit.records.verdict import Outcome
 from evalkit.registry import find, parts
 from evalkit.scoring import MetricTable
 
@@ -308,6 +309,50 @@ def test_a_baseline_that_is_hardly_known_breaks_no_relative_limit():
         asked = {"margin": 1.001, "relative": True, "alpha": alpha}
         decision = ask(held, "no_worse_than", "right", asked)
         assert (decision.status, decision.p_broken) == ("inconclusive", 1.0)
+
+
+@settings(max_examples=80)
+@given(runs(), STRICTNESS)
+def test_the_distance_to_the_line_says_what_the_answer_says(run, strictness):
+    held, told = evidence(run), set()
+    for name, measure, options in ASKED:
+        decision = ask(held, name, measure, options(strictness))
+        distance = decided(decision).distance
+        if distance is not None:
+            told.add(name)
+            assert (distance >= 0) == (decision.status == "pass") or distance == 0, name
+    assert told <= RULES.keys() - {"keeps", "coverage_at_least"}
+
+
+@pytest.mark.parametrize(
+    ("name", "measure", "options", "line"),
+    [
+        ("at_least", "right", {"value": 0.5}, 0.5),
+        ("at_most", "wrong", {"value": 0.4}, 0.4),
+        ("no_worse_than", "right", {"margin": 0.02}, -0.02),
+        ("no_worse_than", "wrong", {"margin": 0.02}, 0.02),
+        ("better_than", "right", {"by": 0.01}, 0.01),
+        ("max_flips", "right", {"value": 0.1}, 0.1),
+    ],
+)
+def test_the_distance_is_from_the_deciding_end_of_the_interval_to_the_line(
+    name, measure, options, line
+):
+    rng = np.random.default_rng(0)
+    baseline = rng.binomial(1, 0.8, 200).astype(float)
+    candidate = np.where(rng.random(200) < 0.05, 0.0, baseline)
+    outcome = decided(ask(evidence(Run(tuple(candidate), tuple(baseline))), name, measure, options))
+    ends = {outcome.interval.low - line, line - outcome.interval.high}
+    assert [held.at for held in outcome.lines] == [line]
+    assert outcome.distance in ends
+
+
+def decided(decision):
+    """The outcome of a rule with this decision."""
+    return Outcome(
+        gate="g", rule="r", estimate="t/m", status=decision.status, counts_as="pass", severity="block",
+        observed=decision.observed, interval=decision.interval, required="", reason="", lines=decision.lines,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(RULES))
