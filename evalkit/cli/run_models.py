@@ -9,7 +9,7 @@ from typing import Any
 
 from evalkit.cli.assemble import Assembly
 from evalkit.cli.earlier_baseline import EarlierBaseline, earlier_baseline
-from evalkit.cli.models import arguments_for, open_model
+from evalkit.cli.models import arguments_for, backend_name, open_model
 from evalkit.cli.options import parsed_arguments
 from evalkit.cli.past_runs import nearest_run
 from evalkit.cli.weights import Found, weights_of
@@ -83,6 +83,8 @@ def _open(
     digest_file: DigestFile,
 ) -> None:
     weighed = bool(parts.suite.spectral)
+    if backend_name(flags["backend"], model) == "replay":
+        model = _recorded(model, folder)
 
     def find(name: str) -> Checkpoint:
         found = find_checkpoint(name, folder=folder, digest_file=digest_file, whole=not weighed)
@@ -94,3 +96,9 @@ def _open(
     if weighed:
         adapter = arguments.get("adapter")
         models.weights[role] = weights_of(backend, model, adapter, folder, digest_file)
+
+
+def _recorded(model: str, folder: Path) -> str:
+    """Return where recorded answers lie: beside the suite that names them, wherever the command is run."""
+    beside = folder / model
+    return str(beside) if beside.exists() and beside.resolve() != Path(model).resolve() else model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -27,7 +28,13 @@ def keeping_nothing() -> Iterator[None]:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Let SIGTERM end the run as Ctrl-C does: servers stopped, answers kept."""
+    """Let SIGTERM end the run as Ctrl-C does: servers stopped, answers kept.
+
+    Python lets the main thread alone say what a signal does; in another one nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         signal.raise_signal(signal.SIGINT)  # asyncio cancels in good order on this one

@@ -50,6 +50,7 @@ def sealed_scorecard(
     weights: str,
     started: str,
     seconds: float,
+    command: Sequence[str] = (),
 ) -> Scorecard:
     """Return the scorecard of a run that ends now.
 
@@ -57,7 +58,7 @@ def sealed_scorecard(
     ``weighed`` is what reading weights gave. ``seats`` are the judges, ``judged`` is what they said, whose tables are
     among those ``measured``.
     ``judgements``, ``samples`` and ``weights`` are the digests of the files of that name; ``started`` is UTC in ISO
-    8601.
+    8601; ``command`` is this process's command line if not given.
     """
     suite = parts.suite
     records: dict[str, ModelRecord] = {role: _record(model) for role, model in models.items()}
@@ -117,7 +118,7 @@ def sealed_scorecard(
         circumstances=Circumstances(
             started=started,
             finished=facts.utc_now(),
-            command=tuple(sys.argv),
+            command=tuple(command or sys.argv),
             git_commit=facts.git_commit(parts.loaded.folder),
             hardware=facts.hardware(),
             host=facts.host(),
