@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from evalkit.records.scorecard import Comparison, Estimate
+from evalkit.reports.clean import printable
 from evalkit.reports.compared_runs import ComparedRuns, Side
-from evalkit.reports.flip_ledger import ledger_drawing, p_text, printable
+from evalkit.reports.flip_ledger import ledger_drawing, p_text
 from evalkit.reports.terminal import WIDE, in_lines, rests_on
 from evalkit.reports.view import number, signed, span
 

@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from evalkit.fairness.data_bias import DataReport, GroupCounts, LabelGap
+from evalkit.reports.clean import printable
 from evalkit.reports.fairness import group_name
-from evalkit.reports.flip_ledger import p_text, printable
+from evalkit.reports.flip_ledger import p_text
 from evalkit.reports.view import number
 
 MOST_GROUPS = 20

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from evalkit.records.scorecard import Cell, Comparison, Disparity, Estimate, Scorecard
-from evalkit.reports.flip_ledger import printable
+from evalkit.reports.clean import printable
 
 FIRST: Final = (
     "demographic_parity_difference",

@@ -17,9 +17,10 @@ from rich.text import Text
 
 from evalkit.records.scorecard import Cell, Comparison, Disparity, Estimate, Interval, Scorecard
 from evalkit.records.verdict import Verdict
+from evalkit.reports.clean import printable
 from evalkit.reports.fairness import Block, blocks, group_name, short_name
 from evalkit.reports.fairness_limits import not_shown
-from evalkit.reports.flip_ledger import p_text, printable
+from evalkit.reports.flip_ledger import p_text
 from evalkit.reports.view import number, ordered_outcomes, signed, span
 
 WIDE: Final = 118

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from evalkit.flips import Flip, FlipLedger, SliceFlips
 from evalkit.metrics.answer import final_answer
+from evalkit.reports.clean import printable
 from evalkit.reports.view import number, signed, span
 
 MOST_SLICES = 12
@@ -207,20 +208,3 @@ def p_text(p: float | None, equals: str = "") -> str:
     if p < 0.001:
         return "< 0.001" if equals else "<0.001"
     return f"{equals} {p:.3f}".strip()
-
-
-def printable(text: str) -> str:
-    r"""Return text that moves no cursor and hides nothing: line ends as ⏎, other unprintable characters as escapes.
-
-    >>> printable("a\n\x1b[31mb\u202e")
-    'a⏎ \\x1b[31mb\\u202e'
-    """
-    if text.isprintable():
-        return text
-    return "".join(map(_printable, text))
-
-
-def _printable(character: str) -> str:
-    if character.isprintable():
-        return character
-    return "⏎ " if character == "\n" else character.encode("unicode_escape").decode()

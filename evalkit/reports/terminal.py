@@ -13,8 +13,8 @@ from rich.text import Text
 
 from evalkit.records.scorecard import Estimate, Interval, Scorecard
 from evalkit.records.verdict import Outcome, Verdict
+from evalkit.reports.clean import harmless, printable
 from evalkit.reports.fairness_drawing import fairness_drawing
-from evalkit.reports.flip_ledger import printable
 from evalkit.reports.view import (
     EstimateRow,
     diagnostic_p,
@@ -303,6 +303,7 @@ def verdict_line(verdict: Verdict) -> Text:
 
 def drawing(scorecard: Scorecard, verdict: Verdict, width: int) -> RenderableType:
     """Return everything a run prints: numbers, rules, verdict last, where the eye ends."""
+    scorecard, verdict = harmless(scorecard), harmless(verdict)
     noted = [*_noted(_lost(scorecard), "yellow"), *_noted(run_notes(scorecard), "dim")]
     decided = [*_families(verdict), *_noted(verdict.notes, "yellow")]
     weights = weights_drawing(scorecard, width)

@@ -21,9 +21,10 @@ from evalkit.records.scorecard import (
     Provenance,
     Scorecard,
 )
+from evalkit.reports.clean import printable
 from evalkit.reports.compared_runs import ComparedRuns, Differing, differences, side
 from evalkit.reports.comparison import comparison_drawing
-from evalkit.reports.flip_ledger import ledger_drawing, printable
+from evalkit.reports.flip_ledger import ledger_drawing
 
 
 def interval(low, high):
