@@ -148,6 +148,11 @@ def run_notes(scorecard: Scorecard) -> list[str]:
     notes = []
     if scorecard.baseline_run:
         notes.append(f"The baseline's answers come from run {short(scorecard.baseline_run)}")
+    notes += [
+        f.message
+        for f in scorecard.findings
+        if f.model == "candidate" and f.check.startswith("imported.")
+    ]
     in_full = [f"{t.task} could not stop early: {t.in_full}" for t in scorecard.tasks if t.in_full]
     return notes + list(_judges(scorecard)) + list(_early_stops(scorecard)) + in_full
 
