@@ -12,6 +12,7 @@ import asyncio
 import secrets
 import socket
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any, ClassVar, Final, Self
@@ -86,6 +87,9 @@ class VllmBackend:
         adapter = None if args.adapter is None else find_checkpoint(args.adapter)
         engine = numerics(args, vllm, None if adapter is None else adapter.digest)
         model = checkpoint.as_model(name, engine)
+        if adapter is not None:
+            files = {f"adapter/{file}": sha256 for file, sha256 in adapter.files.items()}
+            model = replace(model, files={**model.files, **files})
         return cls(
             model, args, vllm, checkpoint.location, None if adapter is None else adapter.location
         )

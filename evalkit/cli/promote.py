@@ -5,18 +5,30 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from evalkit.cli.attested import (
+    ADAPTER,
+    IDENTITIES,
+    ISSUER,
+    MAX_AGE,
+    THRESHOLD,
+    TRUSTED_KEYS,
+    Trusted,
+    model_folder,
+)
 from evalkit.cli.options import option, out_folder
 
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from evalkit.store.aliases import Promotion
+    from evalkit.store.aliases import Promotion, SignedBy
 
 SCORECARD_DIGITS = 12
 """Of a digest; enough to tell two apart."""
@@ -30,29 +42,98 @@ SCORECARD_DIGITS = 12
 @option(
     "--anyway", is_flag=True, help="Promote although the gates did not pass; the history says so."
 )
+@option(
+    "--require-signature",
+    is_flag=True,
+    help="Promote only what 'evalkit verify' would believe: signed by the keys that follow.",
+)
+@TRUSTED_KEYS
+@IDENTITIES
+@ISSUER
+@THRESHOLD
+@MAX_AGE
+@model_folder("With --require-signature: compare these weights with the signed ones too.")
+@ADAPTER
 @option("--list", "shown", is_flag=True, help="Show the aliases and every promotion so far.")
 def command(
-    run: str | None, alias: str | None, out: Path, note: str, *, anyway: bool, shown: bool
+    run: str | None,
+    alias: str | None,
+    out: Path,
+    note: str,
+    keys: tuple[Path, ...],
+    identities: tuple[str, ...],
+    issuer: str,
+    threshold: int,
+    max_age: timedelta | None,
+    model: Path | None,
+    adapter: Path | None,
+    *,
+    anyway: bool,
+    require_signature: bool,
+    shown: bool,
 ) -> int:
     """Name the candidate of RUN as a baseline; RUN is a run's folder, its name under OUT, or another alias.
 
     \b
     evalkit promote reports/orders-3f9a1c2b0d11 --as production --note "release 14"
     evalkit run suite.yaml --candidate ./checkpoint-900 --baseline production
+    evalkit promote RUN --as production --require-signature --key mara.pub --key bo.pub --threshold 2
     evalkit promote --list
 
-    The history in OUT/aliases.jsonl only grows: promoting again moves the name, and nothing is forgotten.
+    The history in OUT/aliases.jsonl only grows: promoting again moves the name, and nothing is forgotten. It says who
+    had signed, where signatures were required. Exits with 1 where they were and did not hold.
     """
     if shown:
         _show(out)
         return 0
     if run is None or alias is None:
         raise click.UsageError("name a run and an alias: evalkit promote RUN --as production")
-    _promote(run, alias, out, note, anyway=anyway)
-    return 0
+    required = None
+    if require_signature:
+        if anyway:
+            raise click.UsageError(
+                "--anyway promotes what did not pass; --require-signature never does"
+            )
+        required = Required(Trusted(keys, identities, issuer), threshold, max_age, model, adapter)
+    elif (flag := _without_effect()) is not None:
+        raise click.UsageError(f"{flag} has no effect without --require-signature")
+    return _promote(run, alias, out, note, required, anyway=anyway)
 
 
-def _promote(name: str, alias: str, out: Path, note: str, *, anyway: bool) -> None:
+@dataclass(frozen=True)
+class Required:
+    """Which signatures a run must have to be promoted."""
+
+    trusted: Trusted
+    """Whose signatures count."""
+    threshold: int
+    """How many of them must have signed."""
+    max_age: timedelta | None
+    """How long a signature counts."""
+    model: Path | None
+    """The weights to compare."""
+    adapter: Path | None
+    """The adapter on them."""
+
+
+def _without_effect() -> str | None:
+    """Return an option of the command line that only matters where signatures are required; variables may stand."""
+    context = click.get_current_context()
+    on_line = click.core.ParameterSource.COMMANDLINE
+    flags = {
+        "keys": "--key",
+        "identities": "--sigstore-identity",
+        "threshold": "--threshold",
+        "max_age": "--max-age",
+    }
+    flags |= {"model": "--model", "adapter": "--adapter"}
+    given = (flag for name, flag in flags.items() if context.get_parameter_source(name) is on_line)
+    return next(given, None)
+
+
+def _promote(
+    name: str, alias: str, out: Path, note: str, required: Required | None, *, anyway: bool
+) -> int:
     from evalkit.cli.circumstances import utc_now
     from evalkit.cli.past_runs import open_run
     from evalkit.errors import UsageError
@@ -68,10 +149,15 @@ def _promote(name: str, alias: str, out: Path, note: str, *, anyway: bool) -> No
     passed = verdict is not None and verdict.status == "pass"
     if not passed and not anyway:
         told = verdict.reason if verdict else "no gate has decided on it"
-        raise UsageError(
-            f"{run.path} did not pass: {told}; --anyway promotes it, as for the model that ships today, and says so in "
-            "the history"
+        advice = (
+            "--anyway promotes it, as for the model that ships today, and says so in the history"
         )
+        if required is not None:
+            advice = "nothing else is promoted where signatures are required"
+        raise UsageError(f"{run.path} did not pass: {told}; {advice}")
+    signed_by = _signers(run.path, required) if required else ()
+    if signed_by is None:
+        return 1
     append_promotion(
         out,
         Promotion(
@@ -84,9 +170,37 @@ def _promote(name: str, alias: str, out: Path, note: str, *, anyway: bool) -> No
             anyway=not passed,
             by=_user(),
             note=note,
+            signed_by=signed_by,
         ),
     )
     click.echo(f"{alias}: {run.path}" + ("" if passed else "  (it did not pass)"))
+    return 0
+
+
+def _signers(folder: Path, required: Required) -> tuple[SignedBy, ...] | None:
+    """Return who has signed a run; None, and say why, where that is not enough."""
+    from evalkit.cli.attested import check, lines
+    from evalkit.store.aliases import SignedBy
+
+    checked = check(
+        folder,
+        required.trusted,
+        threshold=required.threshold,
+        max_age=required.max_age,
+        model=required.model,
+        adapter=required.adapter,
+    )
+    holds = checked.verification.holds
+    if not holds:
+        click.echo(f"not promoted: the signatures of {folder} do not hold", err=True)
+    for line in lines(checked):
+        click.echo(line, err=not holds)
+    if required.model is None:
+        click.echo("the weights were not compared: --model DIR does", err=not holds)
+    if not holds:
+        return None
+    approvals = checked.verification.approvals
+    return tuple(SignedBy(key=each.key, approver=each.approver) for each in approvals)
 
 
 def _user() -> str:
@@ -129,7 +243,9 @@ def _history(promotions: Iterable[Promotion]) -> Table:
         table.add_column(column, overflow="fold")
     for one in promotions:
         verdict = f"{one.status or 'none'}{', promoted anyway' if one.anyway else ''}"
-        told = ", ".join(filter(None, (verdict, one.by, one.note)))
+        signers = " and ".join(each.approver or "a co-signer" for each in one.signed_by)
+        signed = f"signed by {signers}" if signers else ""
+        told = ", ".join(filter(None, (verdict, signed, one.by, one.note)))
         table.add_row(*_texts(one.time[:16].replace("T", " "), one.alias, one.run, told))
     return table
 

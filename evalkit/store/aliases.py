@@ -28,6 +28,15 @@ HISTORY: Final = "aliases.jsonl"
 """The file under OUT."""
 
 
+class SignedBy(Record):
+    """A signature that a promotion required, and found."""
+
+    key: str
+    """The key's id."""
+    approver: str
+    """The name that was signed with it; empty where the key signed somebody else's statement too."""
+
+
 class Promotion(Record):
     """One run named as a baseline."""
 
@@ -49,6 +58,8 @@ class Promotion(Record):
     """The operating system's user who promoted it."""
     note: str = ""
     """Why, in the user's words."""
+    signed_by: tuple[SignedBy, ...] = ()
+    """Who had signed the run, where signatures were required."""
 
 
 def check_alias(alias: str) -> None:
