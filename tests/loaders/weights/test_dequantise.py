@@ -656,6 +656,14 @@ def sound() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
     }
 
 
+def test_a_scale_beyond_float32_gives_infinity_and_no_warning(tmp_path):
+    tensors, config = sound()["mxfp4"]
+    tensors["weight_blocks"][:] = 0x77  # the greatest value, 6, twice in each byte
+    tensors["weight_scales"][:] = 254  # 2 ** 127
+    got = read(tmp_path, of_module(tensors), {"quantization_config": config})
+    assert np.isposinf(got).all()
+
+
 PARTS = [(scheme, part) for scheme, (tensors, _) in sound().items() for part in tensors]
 
 
