@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 
 from evalkit.errors import UsageError
 
-Group = Literal["metric", "condition", "backend"]
+Group = Literal["metric", "condition", "backend", "reporter"]
 
 BUILT_IN: Mapping[Group, tuple[str, ...]] = {
     "metric": (
@@ -34,6 +34,7 @@ BUILT_IN: Mapping[Group, tuple[str, ...]] = {
         "evalkit.metrics.decisions",
         "evalkit.metrics.refusals",
         "evalkit.metrics.calibration",
+        "evalkit.metrics.recorded",
     ),
     "condition": (
         "evalkit.gates.limits",
@@ -48,6 +49,13 @@ BUILT_IN: Mapping[Group, tuple[str, ...]] = {
         "evalkit.backends.vllm_server",
         "evalkit.backends.openai",
         "evalkit.backends.replay",
+    ),
+    "reporter": (
+        "evalkit.reports.page",
+        "evalkit.reports.junit",
+        "evalkit.reports.markdown",
+        "evalkit.reports.json_lines",
+        "evalkit.reports.sarif",
     ),
 }
 
@@ -68,7 +76,12 @@ class Part:
     """The class or function itself."""
 
 
-_parts: dict[Group, dict[str, Part]] = {"metric": {}, "condition": {}, "backend": {}}
+_parts: dict[Group, dict[str, Part]] = {
+    "metric": {},
+    "condition": {},
+    "backend": {},
+    "reporter": {},
+}
 _loaded: set[str] = set()
 
 

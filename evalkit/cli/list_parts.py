@@ -18,6 +18,7 @@ GROUPS: Mapping[str, PartGroup] = {
     "metrics": "metric",
     "conditions": "condition",
     "backends": "backend",
+    "reporters": "reporter",
 }
 WEIGHTS = "weights"
 """What tasks of kind spectral measure and check: a fixed catalogue, no registered parts."""
@@ -34,7 +35,7 @@ MOST_ENTRIES = 8
 @click.argument("what", type=click.Choice([*GROUPS, JUDGE_PROMPTS, SWAPS, WEIGHTS]), required=False)
 @click.option("--options", "show_options", is_flag=True, help="Also list each part's own options.")
 def command(what: str | None, *, show_options: bool) -> None:
-    """List metrics, conditions, backends, what is shipped for judges and swaps, and what is measured on weights.
+    """List metrics, conditions, backends, reporters, what ships for judges and swaps, what is measured on weights.
 
     \b
     evalkit list                    everything

@@ -29,6 +29,23 @@ def option(*names: str, **settings: Any) -> Callable[[F], F]:  # noqa: ANN401 - 
 
 
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class KeyFile(click.Path):
+    """The name of a key's file; where it is the key itself, no message repeats it."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:  # noqa: ANN401 - click's own signature
+        """Return the path. Fails where there is no such file."""
+        if any(mark in str(value) for mark in ("-----BEGIN", "LS0tLS1CRUdJTi", "MC4CAQAwBQYDK2Vw")):
+            self.fail(
+                "this is a key, not a file's name; EVALKIT_SIGN_KEY takes the private one itself",
+                param,
+                ctx,
+            )
+        return super().convert(value, param, ctx)
+
+
+KEY_FILE = KeyFile(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -92,6 +109,12 @@ CALIBRATION = option(
     help="What 'evalkit calibrate' wrote: say beside each difference what is the engine's noise.",
 )
 """For commands that show differences."""
+
+
+def report_formats(told: str) -> Callable[[F], F]:
+    """Return the option ``--report``: reports by name, beside those that are always written."""
+    help_ = f"{told} ('evalkit list reporters' names them). May be given again."
+    return option("--report", multiple=True, metavar="NAME", help=help_)
 
 
 def check_writable(file: Path | None, flag: str) -> None:

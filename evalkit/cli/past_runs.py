@@ -21,6 +21,7 @@ from evalkit.loaders.gate_fit import refuse_misfits
 from evalkit.loaders.suite_metrics import build_metric
 from evalkit.metrics.base import Metric
 from evalkit.records.exchange import Role
+from evalkit.records.review import RatedAnswer
 from evalkit.records.scorecard import Scorecard
 from evalkit.records.suite import GateSpec, SampledTask, SpectralTask, SuiteSpec
 from evalkit.records.verdict import Verdict
@@ -35,6 +36,7 @@ from evalkit.store.runs import (
     VERDICT,
     is_run,
     read_lent_baseline,
+    read_plots,
     read_scorecard,
     read_suite,
     read_verdict,
@@ -54,12 +56,18 @@ ALIAS: Final = "alias:"
 class PastRun:
     """A finished run. What lies in its folder is read when it is asked for."""
 
-    def __init__(self, path: Path, scorecard: Scorecard) -> None:
-        """Use ``open_run``."""
+    def __init__(
+        self,
+        path: Path,
+        scorecard: Scorecard,
+        tables: Mapping[Role, list[MetricTable]] | None = None,
+    ) -> None:
+        """Use ``open_run``; of a run that ends now the ``tables`` are known, and need not be rebuilt."""
         self.path = path
         """The run's folder."""
         self.scorecard = scorecard
         """Its scorecard."""
+        self._known = tables
 
     @cached_property
     def suite(self) -> SuiteSpec | None:
@@ -77,6 +85,12 @@ class PastRun:
             message = "the verdict is about another scorecard than the one beside it"
             raise UsageError([Problem(str(self.path / VERDICT), None, "scorecard", message)])
         return verdict
+
+    def decided(self, verdict: Verdict) -> PastRun:
+        """Return the same run with another verdict than the one in its folder."""
+        other = PastRun(self.path, self.scorecard, self._known)
+        other.verdict = verdict
+        return other
 
     @property
     def has_samples(self) -> bool:
@@ -109,6 +123,17 @@ class PastRun:
         digest = self.scorecard.judgements
         return read_judgements(self.path, digest) if digest else iter(())
 
+    def rated(self) -> Sequence[RatedAnswer]:
+        """Return every drawn answer with people's ratings; none where nobody rated any.
+
+        Raises UsageError where they are absent or were changed after the import.
+        """
+        return read_rated(self.path, self.scorecard)
+
+    def plots(self) -> dict[str, dict[str, Any]]:
+        """Return the plots of weights in the run's folder by name, as Vega-Lite; none where nothing was drawn."""
+        return read_plots(self.path)
+
     def tables(self) -> Mapping[Role, list[MetricTable]]:
         """Return the very tables that the run measured; read once.
 
@@ -118,6 +143,8 @@ class PastRun:
 
     @cached_property
     def _tables(self) -> Mapping[Role, list[MetricTable]]:
+        if self._known is not None:
+            return self._known
         self._need_samples()
         return rebuild_tables(self.rows(), list(self._measured_tasks()), self.judgement_rows())
 
@@ -131,7 +158,7 @@ class PastRun:
     @cached_property
     def _all_tables(self) -> Mapping[Role, list[MetricTable]]:
         measured = self.tables()
-        rated = read_rated(self.path, self.scorecard)
+        rated = self.rated()
         human = human_tables(rated, self.suite, measured) if rated and self.suite else {}
         return {role: [*held, *human.get(role, ())] for role, held in measured.items()}
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from evalkit.cli.assemble import load_gates
 from evalkit.cli.past_runs import PastRun, utc_today
+from evalkit.cli.reporting import write_reports
 from evalkit.errors import UsageError
 from evalkit.estimating import ROLES
 from evalkit.flips import sample_scores
@@ -78,6 +79,7 @@ def write_rated_run(
         copy_run(past.path, folder.path, past.scorecard)
         write_bytes(folder.path / LABELS, content)
         folder.write_verdict(verdict)
+        write_reports(PastRun(folder.path, card), folder.path)
         folder.write_scorecard(card)
     return card, verdict, path
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import gc
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -26,10 +27,12 @@ from evalkit.cli.options import (
     limit,
     option,
     out_folder,
+    report_formats,
 )
 from evalkit.cli.running import loop_factory, terminable
 
 if TYPE_CHECKING:
+    from evalkit.cli.past_runs import PastRun
     from evalkit.cli.weights import WeighedModels
     from evalkit.pipeline import EarlyStopping, Measured
     from evalkit.ports import AnswerStore
@@ -95,6 +98,9 @@ if TYPE_CHECKING:
     help="What 'evalkit judge validate' wrote of a judge, beside those found with the judges' files: rules on its "
     "numbers decide only by a card. May be given again.",
 )
+@report_formats(
+    "A report to write into the run's folder beside report.html, junit.xml and summary.md"
+)
 @option("--quiet", is_flag=True, help="No progress; the verdict alone.")
 def command(suite: Path, out: Path, **flags: Any) -> int:  # noqa: ANN401 - one value per option above
     """Run SUITE on a candidate and a baseline, write a scorecard, and let the gates decide.
@@ -114,55 +120,62 @@ def command(suite: Path, out: Path, **flags: Any) -> int:  # noqa: ANN401 - one 
 
     An interrupted run is resumed by the same command: nothing that was answered is asked again.
     """
+    from evalkit.cli.reporting import tell_ci
+
+    done = complete(suite, out, flags, sys.argv)
+    done.show()
+    tell_ci(done.past)
+    return done.verdict.exit_code
+
+
+def complete(suite: Path, out: Path, flags: Mapping[str, Any], words: Sequence[str]) -> Run:
+    """Run a suite to its end and return the run; ``words`` are the command that it records.
+
+    ``flags`` are the command's parameters by name. Raises UsageError and RunError as the command tells them.
+    """
     from evalkit.cli.progress import Display
 
     with Display(quiet=flags["quiet"]) as display, terminable():
-        run = _Run(suite, out, flags, display)
-        code = run.go()
-    run.show()
-    return code
+        run = Run(suite, out, flags, display, words)
+        try:
+            run.go()
+        finally:
+            gc.unfreeze()
+    return run
 
 
-class _Run:
+class Run:
     """One run: its parts in the order in which they are needed."""
 
-    def __init__(self, suite: Path, out: Path, flags: Mapping[str, Any], display: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        suite: Path,
+        out: Path,
+        flags: Mapping[str, Any],
+        display: Any,  # noqa: ANN401 - whatever shows progress
+        words: Sequence[str],
+    ) -> None:
         self.suite_path, self.out, self.flags, self.display = suite, out, flags, display
+        self.words = tuple(words)
         self.folder: RunFolder | None = None
+        self.past: PastRun
+        """The finished run."""
         self.loaded: dict[Role, list[MetricTable]] = {}
         """The tables of an earlier run that is the baseline."""
         self.judged: Judged | None = None
         """What judges said; None where nothing is judged."""
 
-    def go(self) -> int:
-        """Run, score, decide, write; return the exit code."""
-        from evalkit.cli.assemble import assemble
-        from evalkit.cli.circumstances import utc_now
+    def go(self) -> None:
+        """Run, score, decide, write."""
         from evalkit.cli.judges import bench
-        from evalkit.cli.weights import decomposition_for
+        from evalkit.cli.past_runs import PastRun
+        from evalkit.cli.reporting import write_reports
         from evalkit.identity import digest, short
-        from evalkit.loaders.file_digests import FileDigests
         from evalkit.pipeline import Measured
         from evalkit.store.answers import SqliteAnswers
-        from evalkit.store.calibrations import read_calibration
-        from evalkit.store.durable import make_folder
         from evalkit.store.runs import RunFolder
 
-        self.started, self.clock = utc_now(), time.monotonic()
-        calibration = self.flags["calibration"]  # read first: a wrong file must not cost a run
-        self.noise = None if calibration is None else read_calibration(calibration)
-        make_folder(self.out)
-        self.digest_file = FileDigests(self.out / "file-digests.sqlite")
-        self.parts = assemble(
-            self.suite_path, self.flags["gate"], self.flags["limit"], self.digest_file
-        )
-        for task in self.parts.suite.spectral:  # refused first: a device must not cost a run either
-            decomposition_for(task, self.flags["device"])
-        self._open_models()
-        self._refuse_undecidable()
-        self.early = self._early()
-        if self.earlier:
-            self.loaded["baseline"] = self.earlier.tables()
+        self._open()
         self.models = {role: backend.model for role, backend in self.backends.items()}
         judging = [judge.backend.model for judge in self.judges]
         unpinned = not all(model.pinned for model in (*self.models.values(), *judging))
@@ -172,7 +185,9 @@ class _Run:
         stopped = self._weights_fail()
         name = f"{self.parts.suite.suite}-{short(self._identity(stopped=stopped))}"
         with (
-            RunFolder.create(self.out, name, fresh_if_finished=unpinned) as folder,
+            RunFolder.create(
+                self.out, name, fresh_if_finished=unpinned, command=self.words
+            ) as folder,
             SqliteAnswers(store_path) as store,
         ):
             self.folder = folder
@@ -194,8 +209,36 @@ class _Run:
             self.scorecard = self._sealed(measured)
             self.verdict = self._judged(self.scorecard, measured)
             folder.write_verdict(self.verdict)
+            self.past = PastRun(folder.path, self.scorecard, measured.tables)
+            write_reports(self.past, folder.path, self.flags["report"])
             folder.write_scorecard(self.scorecard)
-        return self.verdict.exit_code
+
+    def _open(self) -> None:
+        """Read every file and find every model; refuse what could only fail later."""
+        from evalkit.cli.assemble import assemble
+        from evalkit.cli.circumstances import utc_now
+        from evalkit.cli.reporting import need_reporters
+        from evalkit.cli.weights import decomposition_for
+        from evalkit.loaders.file_digests import FileDigests
+        from evalkit.store.calibrations import read_calibration
+        from evalkit.store.durable import make_folder
+
+        self.started, self.clock = utc_now(), time.monotonic()
+        calibration = self.flags["calibration"]  # read first: a wrong file must not cost a run
+        self.noise = None if calibration is None else read_calibration(calibration)
+        make_folder(self.out)
+        self.digest_file = FileDigests(self.out / "file-digests.sqlite")
+        self.parts = assemble(
+            self.suite_path, self.flags["gate"], self.flags["limit"], self.digest_file
+        )
+        need_reporters(self.flags["report"])
+        for task in self.parts.suite.spectral:  # refused first: a device must not cost a run either
+            decomposition_for(task, self.flags["device"])
+        self._open_models()
+        self._refuse_undecidable()
+        self.early = self._early()
+        if self.earlier:
+            self.loaded["baseline"] = self.earlier.tables()
 
     def _open_models(self) -> None:
         """Find the models and the judges, and refuse what they cannot be asked."""
@@ -343,6 +386,7 @@ class _Run:
             weights=self.folder.weights_digest if self.folder else "",
             started=self.started,
             seconds=time.monotonic() - self.clock,
+            command=self.words,
         )
 
     def _refuse_undecidable(self) -> None:

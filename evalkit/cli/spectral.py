@@ -132,7 +132,7 @@ def _refuse_idle(flags: Mapping[str, Any]) -> None:
             "--compatible computes as WeightWatcher does, on the processor: leave out --device"
         )
     if flags["export"] is not None:
-        from evalkit.cli.export import ENDINGS, LIST, MASKS
+        from evalkit.cli.layer_masks import ENDINGS, LIST, MASKS
 
         if flags["export"].suffix not in ENDINGS:
             raise click.UsageError(
@@ -152,8 +152,9 @@ class _Spectral:
         """Read, decide, write; return the exit code."""
         from evalkit.cli.assemble import Assembly, load_gates
         from evalkit.cli.circumstances import utc_now
-        from evalkit.cli.past_runs import utc_today
+        from evalkit.cli.past_runs import PastRun, utc_today
         from evalkit.cli.plots import need_plots
+        from evalkit.cli.reporting import write_reports
         from evalkit.cli.scorecards import sealed_scorecard
         from evalkit.cli.weights import weigh_models
         from evalkit.gates.census import default_gate
@@ -212,6 +213,7 @@ class _Spectral:
             if self.flags["plots"]:
                 self._write_plots(folder)
             folder.write_verdict(self.verdict)
+            write_reports(PastRun(folder.path, self.scorecard), folder.path)
             folder.write_scorecard(self.scorecard)
         self._write_beside()
         return self.verdict.exit_code
@@ -287,7 +289,7 @@ class _Spectral:
 
     def _write_beside(self) -> None:
         """Write what was asked for elsewhere than in the run's folder: export and JSON."""
-        from evalkit.cli.export import LIST, export_layers, export_masks
+        from evalkit.cli.layer_masks import LIST, export_layers, export_masks
         from evalkit.store.durable import write_bytes
 
         rows = self._rows("candidate")

@@ -53,4 +53,8 @@ def print_run(
             out.print(f"plots: {folder / 'plots'} ({names})", soft_wrap=True, highlight=False)
         if exported:
             out.print(f"exported: {exported}", soft_wrap=True, highlight=False, markup=False)
+    if not quiet and (folder / "report.html").is_file():
+        out.print(
+            f"report: {folder / 'report.html'}", soft_wrap=True, highlight=False, markup=False
+        )
     out.print(f"scorecard: {folder / 'scorecard.json'}", soft_wrap=True, highlight=False)

@@ -122,7 +122,7 @@ def _names_of(suite: SuiteSpec) -> _Names:
         for spec in (spec for spec in task.metrics if spec.name in known):
             metric = build_metric(spec, task)
             whole = [
-                estimate_name(task.name, full_name(spec.name, measure.name), None)
+                estimate_name(task.name, full_name(metric.name, measure.name), None)
                 for measure in metric.measures
             ]
             gaps, of_groups = gap_names(task, [metric]), group_names(task, [metric])

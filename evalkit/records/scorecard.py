@@ -308,7 +308,7 @@ class TaskTally(Record):
 
 
 class Finding(Record):
-    """Something a check of the weights found, in words."""
+    """Something a check of the weights found, or that was not taken over of another harness's run, in words."""
 
     model: Literal["candidate", "baseline"]
     """Whose weights."""

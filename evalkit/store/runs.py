@@ -10,7 +10,10 @@
         samples.jsonl    every sample with its answer and scores
         judgements.jsonl every judgement with the replies behind it; only where judges score
         plots/           what was drawn of weights, where plots were asked for
+        attestations/    what people signed of it
         verdict.json     what the gates answered
+        report.html, junit.xml, summary.md
+                         the same for people and CI systems; others where they were asked for
         scorecard.json   written last: a folder with a scorecard is a finished run, one without is incomplete
 
         baseline-suite.json, baseline-scorecard.json
@@ -59,6 +62,10 @@ JUDGEMENTS: Final = "judgements.jsonl"
 WEIGHTS: Final = "weights.jsonl"
 SUITE: Final = "suite.json"
 PLOTS: Final = "plots"
+ATTESTATIONS: Final = "attestations"
+"""What was signed; ``store.attestations``."""
+PLOT: Final = ".vl.json"
+"""How the name of a plot's specification ends."""
 _RUN: Final = "run.json"
 BASELINE: Final = "baseline-"
 """Before the names of the files that a baseline's run lends."""
@@ -68,6 +75,8 @@ _RESULTS: Final = (
     "report.html",
     "junit.xml",
     "summary.md",
+    "outcomes.jsonl",
+    "outcomes.sarif",
     JUDGEMENTS,
     SAMPLES,
     WEIGHTS,
@@ -103,8 +112,9 @@ class RunFolder:
         with disk_errors(path):
             for name in _RESULTS:
                 (path / name).unlink(missing_ok=True)
-            if (path / PLOTS).is_dir():
-                shutil.rmtree(path / PLOTS)
+            for name in (ATTESTATIONS, PLOTS):
+                if (path / name).is_dir():
+                    shutil.rmtree(path / name)
 
     @classmethod
     def create(
@@ -276,6 +286,12 @@ def read_verdict(path: Path) -> Verdict:
     """Return the verdict in a run's folder or file. Raises UsageError when there is none or it is no verdict."""
     file = path / VERDICT if path.is_dir() else path
     return checked(file, _content(file), Verdict)
+
+
+def read_plots(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the plots in a run's folder by name, as Vega-Lite; none where nothing was drawn."""
+    found = sorted((folder / PLOTS).glob(f"*{PLOT}"))
+    return {file.name.removesuffix(PLOT): _content(file) for file in found}
 
 
 def _content(file: Path) -> Any:  # noqa: ANN401 - any JSON value

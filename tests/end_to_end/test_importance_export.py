@@ -11,7 +11,7 @@ import tiny_checkpoints
 from commands import command
 from safetensors.numpy import load_file, save_file
 
-from evalkit.cli.export import Masks
+from evalkit.cli.layer_masks import Masks
 
 SQUARE = "transformer.h.0.attn.c_proj.weight"
 """A linear layer of GPT-2, stored (in, out), whose shape does not tell."""

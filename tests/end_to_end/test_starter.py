@@ -40,6 +40,20 @@ def test_init_writes_files_that_run_as_they_are(starter, ran):
     assert (starter / ".github/workflows/evalkit.yml").exists()
 
 
+def test_the_examples_in_python_run_as_they_stand(starter, root, tmp_path):
+    folder = shutil.copytree(starter, tmp_path / "evals")
+    blocks = re.findall(r"```python\n(.*?)```", (root / "reports/PYTHON.md").read_text(), re.DOTALL)
+    assert len(blocks) >= 5
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks)],
+        cwd=folder, env=environment(), capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("pass – every blocking outcome passed (2)")
+    assert "evalkit.run has no option 'limits'; did you mean 'limit'?" in done.stdout
+    assert "12 samples got worse" in done.stdout
+
+
 def test_init_replaces_nothing_unasked(starter):
     done = evalkit("init", ".", cwd=starter)
     assert done.code == 2

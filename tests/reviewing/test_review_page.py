@@ -320,8 +320,12 @@ def test_a_page_that_was_not_told_of_another_ones_rating_keeps_it_all_the_same(o
         page.add_init_script(
             "window.addEventListener('storage', (event) => event.stopImmediatePropagation());"
         )
+    # What one tab stores reaches the other's process when the browser comes to it.
+    second.wait_for_function("() => localStorage.length > 0")
+    for page in (first, second):
         page.reload()
     first.keyboard.press("5")
+    second.wait_for_function("() => JSON.stringify({...localStorage}).includes('rating')")
     second.keyboard.press("ArrowRight")
     second.keyboard.press("2")
     assert [row["rating"] for row in exported_labels(second)] == [5, 2]
