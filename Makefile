@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 TORCH  := torch==2.13.0
 
-.PHONY: setup setup-vllm setup-weightwatcher demo test test-all test-vllm test-weightwatcher check format schemas train clean
+.PHONY: setup setup-vllm setup-weightwatcher demo test test-all test-vllm test-weightwatcher check format schemas train vega example clean
 
 setup: $(VENV)/.ready
 
@@ -15,7 +15,7 @@ test test-all: export OMP_NUM_THREADS = 1
 $(VENV)/.ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[transformers,parquet,datasets,spectral,lm-eval,test,check]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[transformers,parquet,datasets,spectral,lm-eval,frames,sign,inspect,test,check]'
 	touch $@
 
 setup-vllm: .venv-vllm/.ready
@@ -70,6 +70,14 @@ schemas: setup
 
 train: setup
 	$(BIN)/python suites/quickstart/train.py
+
+# The library that draws plots in report.html, out of the one that draws plots of weights.
+vega: setup
+	$(BIN)/python tests/reports/page/bundle_vega.py
+
+# The finished run in reports/example, with its pictures.
+example: setup
+	$(BIN)/python reports/example/make.py
 
 clean:
 	rm -rf $(VENV) .venv-vllm .venv-weightwatcher .mypy_cache .ruff_cache .pytest_cache

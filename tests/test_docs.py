@@ -25,9 +25,11 @@ PAGES = [
     ROOT / "gates/WEIGHTS.md",
     *(
         ROOT / f"gates/{page}.md"
-        for page in ("FAIRNESS", "JUDGES", "PEOPLE")
+        for page in ("FAIRNESS", "JUDGES", "PEOPLE", "PYTEST", "SIGN_OFF")
         if (ROOT / f"gates/{page}.md").exists()
     ),
+    ROOT / "reports/PYTHON.md",
+    ROOT / "suites/INTERCHANGE.md",
     *(
         ROOT / folder / "README.md"
         for folder in ("suites", "gates", "reports", "suites/quickstart", "suites/bias")
