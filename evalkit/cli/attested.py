@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from evalkit.cli.options import EXISTING_FILE, F, option
+from evalkit.cli.options import KEY_FILE, F, Option, option
 
 if TYPE_CHECKING:
     from evalkit.signing import Objection, RunState, Verification
@@ -32,12 +33,30 @@ def _age(context: click.Context, parameter: click.Parameter, value: str | None) 
     return timedelta(**{_UNITS[found["unit"]]: int(found["count"])})
 
 
-TRUSTED_KEYS = option(
+class Demanded(Option):
+    """An option that says what is demanded: a variable that is set but empty is a mistake, not a demand for nothing."""
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """Return what the variable holds; None where it is not set. Raises UsageError where it is empty."""
+        for name in [self.envvar] if isinstance(self.envvar, str) else self.envvar or ():
+            if (held := os.environ.get(name)) is not None and not held.strip():
+                raise click.UsageError(
+                    f"{name} is set but empty: give it a value, or unset it", ctx
+                )
+        return super().resolve_envvar_value(ctx)
+
+
+def demanded(*names: str, **settings: Any) -> Callable[[F], F]:  # noqa: ANN401 - click's own settings
+    """Return the decorator of an option that loosens nothing where its variable is set but empty."""
+    return click.option(*names, cls=Demanded, **settings)
+
+
+TRUSTED_KEYS = demanded(
     "--key",
     "--trusted-key",
     "keys",
     envvar="EVALKIT_TRUSTED_KEY",
-    type=EXISTING_FILE,
+    type=KEY_FILE,
     multiple=True,
     metavar="FILE",
     help="A public key that is trusted. May be given again.",
@@ -56,7 +75,7 @@ ISSUER = option(
     metavar="URL",
     help="Who vouches for these identities.",
 )
-THRESHOLD = option(
+THRESHOLD = demanded(
     "--threshold",
     "--approvals",
     "threshold",
@@ -66,7 +85,7 @@ THRESHOLD = option(
     show_default=True,
     help="How many different trusted keys or identities must have signed.",
 )
-MAX_AGE = option(
+MAX_AGE = demanded(
     "--max-age",
     callback=_age,
     metavar="AGE",
@@ -76,7 +95,7 @@ MAX_AGE = option(
 
 def model_folder(told: str) -> Callable[[F], F]:
     """Return the option ``--model``: the checkpoint that was signed."""
-    return option(
+    return demanded(
         "--model",
         "--checkpoint",
         "model",
@@ -194,6 +213,9 @@ def lines(checked: Checked) -> Iterator[str]:
             yield clean(f"note: {', '.join(map(str, files))} are one key, which counts once")
     for name in checked.others:
         yield clean(f"note: {name}: no attestation (neither .dsse.json nor .sigstore.json)")
+    if words := _said(checked.state):
+        told = "which files of the candidate the run measured is known only"
+        yield clean(f"note: {told} {words}: the harness does not tell what it read")
     for told in _grouped(answer.passed_over):
         yield f"note: does not count: {told}"
     for told in _grouped(answer.objections):
@@ -239,6 +261,12 @@ def _model(
     engine = models["candidate"].engine if "candidate" in models else {}
     replayed = engine.get("backend") == "replay"
     return deployed_files(place, adapter, state.model_files, replayed=replayed)
+
+
+def _said(state: RunState) -> str:
+    """Return on whose word the candidate's files stand in an imported run; empty where the run read them."""
+    models = state.scorecard.provenance.models if state.scorecard else {}
+    return str(models["candidate"].engine.get("files", "")) if "candidate" in models else ""
 
 
 def _with(answer: Verification, wrong: Sequence[str]) -> Verification:

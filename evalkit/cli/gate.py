@@ -76,5 +76,6 @@ def command(
         make_folder(reports)
         write_reports(decided, reports, report)
     tell_ci(decided)
-    print_run(past.scorecard, verdict, past.path, quiet=False, calibration=noise)
+    lie = past.path if write else reports
+    print_run(past.scorecard, verdict, past.path, quiet=False, calibration=noise, reports=lie)
     return verdict.exit_code

@@ -112,7 +112,7 @@ def command(
     verdict = decide_again(specs, past)
     write_verdict(past.path, verdict)
     write_reports(past.decided(verdict), past.path)
-    print_run(past.scorecard, verdict, past.path, quiet=False)
+    print_run(past.scorecard, verdict, past.path, quiet=False, reports=past.path)
     return verdict.exit_code
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from evalkit.cli.options import option
+from evalkit.cli.options import KEY_FILE, KeyCommand, KeyFile, option
 
 
-@click.command("keygen")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
+@click.command("keygen", cls=KeyCommand)
+@click.argument("file", type=KeyFile(path_type=Path, dir_okay=False), required=False)
 @option(
     "--public",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    type=KEY_FILE,
     metavar="KEY",
     help="Make none: print the public key of this private one.",
 )

@@ -31,18 +31,29 @@ def option(*names: str, **settings: Any) -> Callable[[F], F]:  # noqa: ANN401 - 
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
+_KEY_MARKS = ("-----BEGIN", "LS0tLS1CRUdJTi", "MC4CAQAwBQYDK2Vw")
+"""In PEM, in base64 of PEM, in an Ed25519 key's base64 without its frame."""
+_IS_KEY = "this is a key, not a file's name; EVALKIT_SIGN_KEY takes the private one itself"
+
+
 class KeyFile(click.Path):
     """The name of a key's file; where it is the key itself, no message repeats it."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:  # noqa: ANN401 - click's own signature
         """Return the path. Fails where there is no such file."""
-        if any(mark in str(value) for mark in ("-----BEGIN", "LS0tLS1CRUdJTi", "MC4CAQAwBQYDK2Vw")):
-            self.fail(
-                "this is a key, not a file's name; EVALKIT_SIGN_KEY takes the private one itself",
-                param,
-                ctx,
-            )
+        if any(mark in str(value) for mark in _KEY_MARKS):
+            self.fail(_IS_KEY, param, ctx)
         return super().convert(value, param, ctx)
+
+
+class KeyCommand(click.Command):
+    """A command that takes keys by their files' names; a key itself is refused before its dashes read as an option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Return the arguments that are left over. Raises UsageError, which repeats none, where one is a key."""
+        if any(mark in argument for argument in args for mark in _KEY_MARKS):
+            raise click.UsageError(_IS_KEY, ctx)
+        return super().parse_args(ctx, args)
 
 
 KEY_FILE = KeyFile(exists=True, dir_okay=False, path_type=Path)

@@ -28,6 +28,7 @@ from evalkit.records.verdict import Verdict
 from evalkit.registry import load_plugins, nearest
 from evalkit.reviewing import human_tables
 from evalkit.scoring import MetricTable
+from evalkit.signing.evidence import contradictions
 from evalkit.store.aliases import aliases
 from evalkit.store.reviews import read_rated
 from evalkit.store.runs import (
@@ -84,6 +85,16 @@ class PastRun:
         if verdict.scorecard != self.scorecard.digest:
             message = "the verdict is about another scorecard than the one beside it"
             raise UsageError([Problem(str(self.path / VERDICT), None, "scorecard", message)])
+        if (
+            whys := list(contradictions(verdict, self.scorecard))
+            if verdict.status == "pass"
+            else []
+        ):
+            message = (
+                f"it says pass, but {'; '.join(whys)}: it was changed by hand; "
+                f"'evalkit gate {self.path} GATES --write' decides again"
+            )
+            raise UsageError([Problem(str(self.path / VERDICT), None, "status", message)])
         return verdict
 
     def decided(self, verdict: Verdict) -> PastRun:

@@ -20,9 +20,10 @@ from evalkit.cli.attested import (
     THRESHOLD,
     TRUSTED_KEYS,
     Trusted,
+    demanded,
     model_folder,
 )
-from evalkit.cli.options import option, out_folder
+from evalkit.cli.options import KeyCommand, option, out_folder
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,7 +35,7 @@ SCORECARD_DIGITS = 12
 """Of a digest; enough to tell two apart."""
 
 
-@click.command("promote")
+@click.command("promote", cls=KeyCommand)
 @click.argument("run", required=False)
 @option("--as", "alias", metavar="ALIAS", help="The name to give it, such as production.")
 @out_folder("The folder of runs whose aliases these are.")
@@ -42,7 +43,7 @@ SCORECARD_DIGITS = 12
 @option(
     "--anyway", is_flag=True, help="Promote although the gates did not pass; the history says so."
 )
-@option(
+@demanded(
     "--require-signature",
     is_flag=True,
     help="Promote only what 'evalkit verify' would believe: signed by the keys that follow.",
@@ -155,7 +156,7 @@ def _promote(
         if required is not None:
             advice = "nothing else is promoted where signatures are required"
         raise UsageError(f"{run.path} did not pass: {told}; {advice}")
-    signed_by = _signers(run.path, required) if required else ()
+    signed_by = _signers(run.path, required, run.scorecard.digest) if required else ()
     if signed_by is None:
         return 1
     append_promotion(
@@ -177,9 +178,10 @@ def _promote(
     return 0
 
 
-def _signers(folder: Path, required: Required) -> tuple[SignedBy, ...] | None:
+def _signers(folder: Path, required: Required, scorecard: str) -> tuple[SignedBy, ...] | None:
     """Return who has signed a run; None, and say why, where that is not enough."""
     from evalkit.cli.attested import check, lines
+    from evalkit.errors import UsageError
     from evalkit.store.aliases import SignedBy
 
     checked = check(
@@ -191,6 +193,10 @@ def _signers(folder: Path, required: Required) -> tuple[SignedBy, ...] | None:
         adapter=required.adapter,
     )
     holds = checked.verification.holds
+    if holds and (card := checked.state.scorecard) is not None and card.digest != scorecard:
+        raise UsageError(
+            f"{folder} changed while it was checked: promote again when nothing writes there"
+        )
     if not holds:
         click.echo(f"not promoted: the signatures of {folder} do not hold", err=True)
     for line in lines(checked):

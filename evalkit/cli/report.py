@@ -47,10 +47,11 @@ def command(
     report.html is one file that loads nothing from any network: it can be mailed. Every run has one from the start;
     this writes it again, as after an update. The verdict is the one the run has ('evalkit gate' decides anew).
 
-    Exits with 0 where everything was written, whatever the verdict; 2 where a run is not there or was changed.
+    Exits with 0 where everything was written, whatever the verdict; 2 where a run is not there or was
+    changed, 3 where a report could not be written.
     """
     from evalkit.cli.past_runs import open_run
-    from evalkit.cli.reporting import need_reporters, write_reports
+    from evalkit.cli.reporting import ALWAYS, need_reporters, write_reports
     from evalkit.errors import UsageError
     from evalkit.store.durable import make_folder
 
@@ -62,14 +63,21 @@ def command(
         raise UsageError("name a run: evalkit report RUN (or --site DIR for all of them)")
     opened = [open_run(name, out) for name in runs]
     need_reporters(formats, opened)
+    whole = True
     for run in opened:
+        if run.scorecard.samples and not run.has_samples:
+            click.echo(
+                f"{run.path}: its samples are not there; reports are of the numbers alone", err=True
+            )
         folder = run.path
         if to is not None:
             folder = to if len(opened) == 1 else to / run.path.name
             make_folder(folder)
-        for file in write_reports(run, folder, only=formats or None):
+        files = write_reports(run, folder, only=formats or None)
+        for file in files:
             click.echo(file)
-    return 0
+        whole &= len(files) == len(set(formats or ALWAYS))
+    return 0 if whole else 3
 
 
 def _site(runs: Sequence[str], site: Path, out: Path) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from evalkit.errors import EvalkitError
 from evalkit.registry import find, load_plugins
 from evalkit.store.durable import write_bytes
 
@@ -29,13 +30,15 @@ def write_reports(
     """Write a run's reports into ``folder``, those of ``ALWAYS`` and ``more``, or ``only`` some; return their files.
 
     A reporter that fails is told on standard error and costs nothing else: no run is lost to how it is shown. Raises
-    UsageError on a name that no reporter has, RunError when the disk refuses.
+    UsageError on a name that no reporter has, and where a file of the run was changed; RunError when the disk refuses.
     """
     written = []
     names = dict.fromkeys((*ALWAYS, *more) if only is None else only)
     for name, reporter in {name: find("reporter", name).make() for name in names}.items():
         try:
             text = reporter.render(run)
+        except EvalkitError:  # the run's own files: no report tells what was changed
+            raise
         except Exception as error:  # a plug-in's own code may raise anything
             told = f"{reporter.file} was not written, its reporter {name!r} failed: {type(error).__name__}: {error}"
             click.echo(click.style(f"evalkit: {told}", fg="red"), err=True)

@@ -208,7 +208,7 @@ def import_(
         return 0
     card, verdict, path = write_rated_run(past, suite, rated, gates)
     click.echo()
-    print_run(card, verdict, path, quiet=False)
+    print_run(card, verdict, path, quiet=False, reports=path)
     return verdict.exit_code
 
 

@@ -431,5 +431,10 @@ class Run:
         assert self.folder is not None, "the run has ended"
         quiet = self.flags["quiet"]
         print_run(
-            self.scorecard, self.verdict, self.folder.path, quiet=quiet, calibration=self.noise
+            self.scorecard,
+            self.verdict,
+            self.folder.path,
+            quiet=quiet,
+            calibration=self.noise,
+            reports=self.folder.path,
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from evalkit.cli.options import EXISTING_FILE, option, out_folder
+from evalkit.cli.options import KEY_FILE, KeyCommand, option, out_folder
 
 if TYPE_CHECKING:
     from evalkit.cli.past_runs import PastRun
@@ -19,14 +19,14 @@ WAIVERS: Final = (
 )
 
 
-@click.command("sign")
+@click.command("sign", cls=KeyCommand)
 @click.argument("run")
 @option(
     "--key",
     "--key-file",
     "key_file",
     envvar="EVALKIT_KEY_FILE",
-    type=EXISTING_FILE,
+    type=KEY_FILE,
     metavar="FILE",
     help="The private key.  [default: what EVALKIT_SIGN_KEY holds]",
 )

@@ -324,6 +324,7 @@ class _Spectral:
             quiet=quiet,
             plots=self.plots,
             exported=self.exported,
+            reports=self.folder,
         )
 
 

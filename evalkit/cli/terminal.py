@@ -32,6 +32,7 @@ def print_run(
     calibration: Calibration | None = None,
     plots: Sequence[str] | None = None,
     exported: str = "",
+    reports: Path | None,
 ) -> None:
     """Print numbers, rules and verdict, what the engine's noise says of them, and where the files lie."""
     out = console()
@@ -53,8 +54,7 @@ def print_run(
             out.print(f"plots: {folder / 'plots'} ({names})", soft_wrap=True, highlight=False)
         if exported:
             out.print(f"exported: {exported}", soft_wrap=True, highlight=False, markup=False)
-    if not quiet and (folder / "report.html").is_file():
-        out.print(
-            f"report: {folder / 'report.html'}", soft_wrap=True, highlight=False, markup=False
-        )
+    page = reports / "report.html" if reports else None
+    if not quiet and page and page.is_file():
+        out.print(f"report: {page}", soft_wrap=True, highlight=False, markup=False)
     out.print(f"scorecard: {folder / 'scorecard.json'}", soft_wrap=True, highlight=False)

@@ -18,12 +18,12 @@ from evalkit.cli.attested import (
     Trusted,
     model_folder,
 )
-from evalkit.cli.options import check_writable, json_file, option, out_folder
+from evalkit.cli.options import KeyCommand, check_writable, json_file, option, out_folder
 
 NOT_VERIFIED = 1
 
 
-@click.command("verify")
+@click.command("verify", cls=KeyCommand)
 @click.argument("run")
 @model_folder("The checkpoint that is to be deployed; each of its files is read in full.")
 @ADAPTER
@@ -104,9 +104,11 @@ def _count(model: object) -> int:
 def _folder(run: str, out: Path) -> Path:
     """Return a run's folder, in whatever state it is. Raises UsageError where there is none."""
     from evalkit.cli.past_runs import open_run
+    from evalkit.store.aliases import aliases
     from evalkit.store.runs import ATTESTATIONS, is_run
 
     place = Path(run)
-    if place.is_dir() and (is_run(place) or (place / ATTESTATIONS).is_dir()):
+    here = place.is_dir() and (is_run(place) or (place / ATTESTATIONS).is_dir())
+    if here and run not in aliases(out):  # which of the two is meant, open_run asks
         return place
     return open_run(run, out).path

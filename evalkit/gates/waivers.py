@@ -39,7 +39,7 @@ def waived(gate: GateSpec, outcomes: Sequence[Outcome]) -> tuple[tuple[Outcome, 
     narrow_first = sorted(gate.waivers, key=lambda waiver: waiver.slice is None)
 
     def under(outcome: Outcome) -> Outcome:
-        waiver = next((w for w in narrow_first if _covers(w, outcome)), None)
+        waiver = next((w for w in narrow_first if covers(w, outcome)), None)
         if waiver is None or outcome.counts_as == "pass":
             return outcome
         return outcome.model_copy(update={"counts_as": "waived", "waiver": waiver})
@@ -52,14 +52,15 @@ def named(waiver: WaiverSpec) -> str:
     return f"the waiver of rule {waiver.rule}" + (f" on {waiver.slice}" if waiver.slice else "")
 
 
-def _covers(waiver: WaiverSpec, outcome: Outcome) -> bool:
+def covers(waiver: WaiverSpec, outcome: Outcome) -> bool:
+    """Tell whether a waiver is of an outcome's rule and, where it names one, of its slice."""
     slice_ = outcome.estimate.partition("@")[2]
     return waiver.rule == outcome.rule and waiver.slice in (None, slice_)
 
 
 def _idle(gate: GateSpec, outcomes: Sequence[Outcome]) -> Iterator[str]:
     for waiver in gate.waivers:
-        covered = [outcome for outcome in outcomes if _covers(waiver, outcome)]
+        covered = [outcome for outcome in outcomes if covers(waiver, outcome)]
         whose = f"gate {gate.gate}: {named(waiver)} ({waiver.owner}, until {waiver.expires})"
         if not covered:
             yield f"{whose} matched no outcome of this run"

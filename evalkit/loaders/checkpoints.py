@@ -27,7 +27,8 @@ DigestFile = Callable[[Path], str]
 
 RELEVANT = (
     "*.json", "*.safetensors", "*.gguf", "*.jinja", "*.model", "*.tiktoken", "*.py",
-    "vocab*.txt", "merges*.txt",
+    "vocab*.txt", "merges*.txt", "dict.txt", "*.codes", "*.spm", "tokenizer.model*",
+    "additional_chat_templates/*.jinja", "custom_generate/*",
 )  # fmt: skip
 """Files that can change an answer."""
 IRRELEVANT = ("trainer_state.json", "*_results.json", "modelcard.json")
@@ -188,6 +189,7 @@ def _relevant(place: Path) -> Iterator[Path]:
 
 
 def _digests(place: Path, digest_file: DigestFile) -> dict[str, str]:
+    _refuse_shards_elsewhere(place)
     paths = sorted(set(_relevant(place)))
     with ThreadPoolExecutor(HASHED_AT_ONCE) as threads:
         found = list(threads.map(digest_file, paths))
@@ -236,6 +238,20 @@ def _check_shards(place: Path) -> None:
             raise UsageError(
                 f"{str(place)!r}: {len(absent)} of {len(shards)} shards that {index.name} names are missing: "
                 f"{', '.join(map(str, absent[:5]))}{' …' if len(absent) > 5 else ''}"
+            )
+
+
+def _refuse_shards_elsewhere(place: Path) -> None:
+    """Refuse an index that names weights outside its folder: engines read them, and no digest here would see them."""
+    for index in sorted(place.glob("*.safetensors.index.json")):
+        try:
+            shards = json_object(index).get("weight_map")
+        except UsageError:
+            continue  # no engine reads it either
+        named = {str(shard) for shard in shards.values()} if isinstance(shards, dict) else set()
+        if away := sorted(shard for shard in named if Path(shard).name != shard):
+            raise UsageError(
+                f"{str(place)!r}: {index.name} names weights outside the folder ({away[0]!r}): put all beside it"
             )
 
 

@@ -28,7 +28,12 @@ def deployed_files(
     """
     if replayed:
         paths = sorted(place.glob("*.jsonl")) if place.is_dir() else [place]
-        return {path.name: FileDigests(None)(path) for path in paths if path.is_file()}, []
+        others = sorted({*place.iterdir()} - {*paths}) if place.is_dir() else []
+        told = f"the run scored recorded answers and saw no weights, yet {str(place)!r} holds more than those"
+        unseen = (
+            [f"{told}: {others[0].name}; sign a run of the checkpoint itself"] if others else []
+        )
+        return {path.name: FileDigests(None)(path) for path in paths if path.is_file()}, unseen
     wrong: list[str] = []
     files = _files(place, recorded, wrong)
     if adapter is not None:

@@ -21,6 +21,8 @@ KEY: Final = "EVALKIT_SIGN_KEY"
 PASSPHRASE: Final = "EVALKIT_SIGN_PASSPHRASE"
 PUBLIC: Final = ".pub"
 """Behind the name of a private key's file: its public key."""
+LONGEST_PASSPHRASE: Final = 1023
+"""Bytes that OpenSSL takes, and with it cryptography."""
 _LARGEST: Final = 1 << 16
 """Bytes; a key has some hundred."""
 
@@ -30,7 +32,7 @@ def signing_key(file: Path | None) -> tuple[SigningKey, str]:
 
     Raises UsageError where there is none or it cannot be used.
     """
-    passphrase = os.environ.get(PASSPHRASE, "")
+    passphrase = _passphrase()
     if file is None:
         held = os.environ.get(KEY, "").strip()
         if not held:
@@ -63,7 +65,7 @@ def write_new_key(file: Path) -> tuple[SigningKey, bool]:
     Returns it, and whether it is encrypted with the passphrase of the environment. Raises UsageError where either file
     is there, RunError where it cannot be written.
     """
-    passphrase = os.environ.get(PASSPHRASE, "")
+    passphrase = _passphrase()
     key = new_key(os.urandom(32))
     public = file.with_name(file.name + PUBLIC)
     there = [path for path in (file, public) if path.exists() or path.is_symlink()]
@@ -77,6 +79,19 @@ def write_new_key(file: Path) -> tuple[SigningKey, bool]:
         file.unlink()  # a key without its other half serves nobody
         raise
     return key, bool(passphrase)
+
+
+def _passphrase() -> str:
+    """Return the passphrase of the environment, "" where there is none. Raises UsageError where it cannot be one."""
+    held = os.environ.get(PASSPHRASE, "")
+    try:
+        long = len(held.encode()) > LONGEST_PASSPHRASE
+    except UnicodeEncodeError:  # such bytes of the environment stand as lone surrogates
+        raise UsageError([Problem(PASSPHRASE, None, "", "is not UTF-8")]) from None
+    if long:
+        message = f"is longer than {LONGEST_PASSPHRASE:,} bytes, and no key can be encrypted so"
+        raise UsageError([Problem(PASSPHRASE, None, "", message)])
+    return held
 
 
 def _create(file: Path, content: bytes, mode: int) -> None:

@@ -10,7 +10,6 @@ Every part has room for so many bytes and says how much was left out, so that th
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -24,6 +23,7 @@ from evalkit.reports.clean import markdown, markdown_block, markdown_code
 from evalkit.reports.reported import FinishedRun
 from evalkit.reports.view import (
     EstimateRow,
+    command_line,
     diagnostic_p,
     estimate_rows,
     missing_samples,
@@ -232,9 +232,9 @@ def _foot(scorecard: Scorecard, report: str) -> Iterator[str]:
         f"commit {markdown_code(when.git_commit, SENTENCE)}" if when.git_commit else "",
     ]
     yield f"<sub>{'; '.join(filter(None, told))}</sub>"
-    if when.command:
+    if command := command_line(scorecard):
         yield "To run it again:"
-        yield markdown_block(shlex.join(when.command).replace("\n", "⏎ "), "sh", COMMAND)
+        yield markdown_block(command.replace("\n", "⏎ "), "sh", COMMAND)
 
 
 def _table(
@@ -281,4 +281,4 @@ def _within(items: Sequence[T], line: Callable[[T], str], room: int) -> tuple[li
 
 def _sentence(text: str, longest: int = SENTENCE) -> str:
     shown = markdown(text, longest)
-    return shown if shown.endswith((".", "!", "?", ")")) else f"{shown}."
+    return shown if shown.endswith((".", "!", "?")) else f"{shown}."

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from evalkit.identity import short
 from evalkit.records.judging import JudgeRecord
@@ -146,6 +148,9 @@ def flips(comparison: Comparison | None) -> str:
 def run_notes(scorecard: Scorecard) -> list[str]:
     """Return what a reader must know of how the numbers came about: an earlier baseline, judges, early stops."""
     notes = []
+    command = scorecard.circumstances.command
+    if any(word == "--limit" or word.startswith("--limit=") for word in command):
+        notes.append("Made with --limit: only the first samples of each task were asked")
     if scorecard.baseline_run:
         notes.append(f"The baseline's answers come from run {short(scorecard.baseline_run)}")
     notes += [
@@ -155,6 +160,12 @@ def run_notes(scorecard: Scorecard) -> list[str]:
     ]
     in_full = [f"{t.task} could not stop early: {t.in_full}" for t in scorecard.tasks if t.in_full]
     return notes + list(_judges(scorecard)) + list(_early_stops(scorecard)) + in_full
+
+
+def command_line(scorecard: Scorecard) -> str:
+    """Return the command that made a run as a shell takes it, wherever the program lay; empty where none is known."""
+    words = scorecard.circumstances.command
+    return shlex.join([PurePath(words[0]).name, *words[1:]]) if words else ""
 
 
 def card_in_words(judge: JudgeRecord) -> str:

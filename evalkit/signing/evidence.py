@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final, Literal
 
-from evalkit.gates.waivers import is_expired, named
+from evalkit.gates.waivers import covers, is_expired, named
 from evalkit.identity import short
 from evalkit.records.scorecard import Scorecard
 from evalkit.records.verdict import EXIT_CODES, Outcome, Verdict
@@ -121,14 +121,38 @@ def _undecided(run: RunState) -> Iterator[Objection]:
     if verdict.status != "pass":
         yield Objection("verdict", f"the verdict is {verdict.status}, not pass: {verdict.reason}")
         return
+    for why in contradictions(verdict, run.scorecard):
+        yield Objection("verdict", f"the verdict says pass, but {why}: it was changed by hand")
+
+
+def contradictions(verdict: Verdict, card: Scorecard | None) -> Iterator[str]:
+    """Yield what in a verdict or its scorecard cannot stand beside its pass, as the gates decide."""
+    if verdict.exit_code != EXIT_CODES["pass"]:
+        yield f"its exit code is {verdict.exit_code}"
+    if not verdict.gates:
+        yield "no gate is named in it"
+    elif not verdict.outcomes:
+        yield "it has no outcomes"
+    elif unnamed := {each.gate for each in verdict.outcomes} - {*verdict.gates}:
+        yield f"it has outcomes of gates that it does not name ({', '.join(sorted(unnamed))})"
     against = [
         f"{each.rule} on {each.estimate}"
         for each in verdict.outcomes
-        if each.severity == "block" and each.counts_as not in ("pass", "waived")
+        if each.severity == "block" and not _lets_pass(each)
     ]
-    if against or not verdict.gates or verdict.exit_code != EXIT_CODES["pass"]:
-        why = f"{', '.join(against)} did not" if against else "no gate is named in it"
-        yield Objection("verdict", f"the verdict says pass, but {why}: it was changed by hand")
+    if against:
+        yield f"{', '.join(against)} did not"
+    if card is not None and (short := [task.task for task in card.tasks if not task.complete]):
+        yield f"the run is incomplete ({', '.join(dict.fromkeys(short))})"
+
+
+def _lets_pass(outcome: Outcome) -> bool:
+    """Tell whether an outcome may count as it says: what failed passes by Holm's adjustment or a waiver of its own."""
+    if outcome.counts_as == "waived":
+        return outcome.waiver is None or covers(outcome.waiver, outcome)
+    if outcome.counts_as != "pass" or outcome.status in ("missing", "incomparable"):
+        return False
+    return outcome.status != "fail" or outcome.p_adjusted is not None
 
 
 def _unseen(run: RunState) -> Iterator[Objection]:

@@ -46,6 +46,11 @@ class Policy:
     max_age: timedelta | None = None
     """How long a signature counts; None for ever."""
 
+    def __post_init__(self) -> None:
+        """Raise ValueError where nobody would have to sign."""
+        if self.threshold < 1:
+            raise ValueError(f"threshold is {self.threshold}: at least one must have signed")
+
 
 @dataclass(frozen=True, slots=True)
 class Approval:

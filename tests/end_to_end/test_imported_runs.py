@@ -310,7 +310,7 @@ def test_samples_that_failed_leave_the_run_incomplete(logs: Path, tmp_path: Path
     (tmp_path / "g.yaml").write_text(gate)
     code, out, _ = command("import", log_of(logs, "broken"), "--gate", "g.yaml", cwd=tmp_path)
     assert code == 3
-    assert "failed: 1 of 16 samples of broken (no_answer)" in out
+    assert "broken of the candidate: 1 of 16 samples failed (1 no_answer)" in out
     (run,) = (tmp_path / "reports").iterdir()
     assert estimate(run, "broken", "same")["counts"] == {
         "planned": 16, "completed": 15, "failed": 1, "scored": 15, "unscored": 0,

@@ -156,3 +156,58 @@ def test_a_report_needs_somewhere_to_be_written(evals):
     code, _, err = command("gate", run, "strict.yaml", "--report", "sarif", cwd=evals)
     assert code == 2
     assert "--write or --reports DIR" in err
+
+
+def test_a_verdict_that_was_edited_by_hand_is_not_believed(evals):
+    run = only_run(evals / "reports")
+    command("gate", run.name, "strict.yaml", "--write", cwd=evals)
+    held = json.loads((run / "verdict.json").read_text())
+    assert held["status"] == "fail"
+    held |= {"status": "pass", "exit_code": 0, "reason": "every blocking outcome passed (1)"}
+    (run / "verdict.json").write_text(json.dumps(held))
+    before = (run / "report.html").read_bytes()
+    for words in (("report", run.name), ("promote", run.name, "--as", "production")):
+        code, _, err = command(*words, cwd=evals)
+        assert code == 2
+        assert "it says pass, but all on sums/numeric did not: it was changed by hand" in err
+    assert (run / "report.html").read_bytes() == before
+    assert not (evals / "reports/aliases.jsonl").exists()
+
+
+def test_samples_that_were_changed_leave_the_reports_as_they_are(evals):
+    run = only_run(evals / "reports")
+    before = (run / "report.html").read_bytes()
+    with (run / "samples.jsonl").open("ab") as file:
+        file.write(b"\n")
+    code, _, err = command("report", run.name, cwd=evals)
+    assert code == 2
+    assert "samples were changed after the run" in err
+    assert (run / "report.html").read_bytes() == before
+
+
+def test_a_report_that_could_not_be_written_is_no_success(evals, monkeypatch):
+    (evals / "unwritten.py").write_text(BROKEN.replace("broken", "unwritten"))
+    monkeypatch.syspath_prepend(evals)
+    __import__("unwritten")
+    code, _, err = command(
+        "report", only_run(evals / "reports").name, "--format", "unwritten", cwd=evals
+    )
+    assert code == 3
+    assert "unwritten.txt was not written" in err
+
+
+def test_the_page_of_a_verdict_written_elsewhere_is_the_one_named(evals):
+    run = only_run(evals / "reports").name
+    _, out, _ = command("gate", run, "strict.yaml", "--reports", "ci", cwd=evals)
+    assert "report: ci/report.html" in out
+    _, out, _ = command("gate", run, "strict.yaml", cwd=evals)
+    assert "report:" not in out
+
+
+def test_a_trial_on_some_samples_says_so_in_every_report(evals):
+    done = evalkit("run", "suite.yaml", "--limit", "300", "--out", "trial", cwd=evals)
+    assert done.code in (0, 4)
+    made = only_run(evals / "trial")
+    assert "Made with --limit" in done.out
+    for file in ("report.html", "summary.md"):
+        assert "Made with" in (made / file).read_text()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import shutil
+from base64 import b64encode
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -14,6 +17,16 @@ from commands import command, evalkit
 
 from evalkit.cli import attested
 from evalkit.cli.main import COMMANDS
+from evalkit.signing import (
+    PAYLOAD_TYPE,
+    Envelope,
+    Signature,
+    read_private_key,
+    sign_off,
+    written_envelope,
+)
+from evalkit.store.attestations import read_state, write_attestation
+from evalkit.store.runs import read_scorecard, read_verdict
 
 pytest.importorskip("transformers", reason="the transformers extra is not installed")
 
@@ -97,6 +110,35 @@ def flip(file, at=0.5, bit=1):
     file.write_bytes(content)
 
 
+def rewrite(folder, card=None, candidate=None, decided=None):
+    """Change a run by hand, so that scorecard and verdict fit one another all the same."""
+    from evalkit.store.runs import RunFolder, read_scorecard, read_verdict, write_verdict
+
+    run = folder / "reports" / "run"
+    held, verdict = read_scorecard(run), read_verdict(run)
+    if candidate:
+        changed = held.provenance.models["candidate"].model_copy(update=candidate)
+        models = {**held.provenance.models, "candidate": changed}
+        provenance = held.provenance.model_copy(update={"models": models})
+        held = held.model_copy(update={"provenance": provenance})
+    held = held.model_copy(update=card or {}).sealed()
+    RunFolder.write_scorecard(SimpleNamespace(path=run), held)
+    write_verdict(run, verdict.model_copy(update={"scorecard": held.digest, **(decided or {})}))
+
+
+def sign_by_hand(folder):
+    """Sign as Mara, whatever 'evalkit sign' would say."""
+    run = folder / "reports" / "run"
+    key = read_private_key((folder / "mara.pem").read_bytes())
+    now = datetime.now(UTC)
+    payload = sign_off(
+        read_state(run), approver="mara", note="", key=key.public.id, signed=now, evalkit="0"
+    )
+    held = Envelope(payload, PAYLOAD_TYPE, ())
+    made = replace(held, signatures=(Signature(key.public.id, key.sign(held.signed_bytes)),))
+    write_attestation(run, key.public.id, written_envelope(made))
+
+
 def test_a_signed_run_and_its_model_are_verified(made):
     done = evalkit(
         "verify",
@@ -159,6 +201,43 @@ def test_another_checkpoint_is_not_the_signed_one(folder, root):
     other = root / "suites" / "quickstart" / "models" / "baseline"
     done = verify(folder, "--model", str(other))
     assert done.code == 1 and "model.safetensors was changed" in done.out
+
+
+@pytest.mark.parametrize(
+    "added", ["additional_chat_templates/default.jinja", "custom_generate/generate.py"]
+)
+def test_what_an_engine_would_read_from_a_folder_inside_is_named(folder, added):
+    (folder / "model" / added).parent.mkdir()
+    (folder / "model" / added).write_text("")
+    done = verify(folder, "--model", "model")
+    assert done.code == 1
+    assert f"- the model's file {added} was added after the model was signed" in done.out
+
+
+def test_weights_that_an_index_names_elsewhere_are_not_believed(folder):
+    (folder / "model" / "elsewhere").mkdir()
+    weights = "elsewhere/model.safetensors"
+    shutil.copy(folder / "model" / "model.safetensors", folder / "model" / weights)
+    index = {"weight_map": {"w": weights}}
+    (folder / "model" / "model.safetensors.index.json").write_text(json.dumps(index))
+    done = verify(folder, "--model", "model")
+    assert done.code == 1 and f"names weights outside the folder ('{weights}')" in done.out
+
+
+def test_weights_beside_recorded_answers_are_not_believed(folder):
+    """A run of recorded answers saw no weights: none may pass for what was signed of it."""
+    recorded = folder / "recorded"
+    recorded.mkdir()
+    (recorded / "extract.jsonl").write_text('{"id": 1, "text": "x"}\n')
+    sha256 = hashlib.sha256((recorded / "extract.jsonl").read_bytes()).hexdigest()
+    files = {"extract.jsonl": sha256}
+    rewrite(folder, candidate={"files": files, "engine": {"backend": "replay"}})
+    sign_by_hand(folder)
+    done = verify(folder, "--model", "recorded")
+    assert done.code == 0, done.out
+    shutil.copy(folder / "model" / "model.safetensors", recorded)
+    done = verify(folder, "--model", "recorded")
+    assert done.code == 1 and "saw no weights" in done.out and "model.safetensors" in done.out
 
 
 def test_a_byte_of_the_attestation_that_changed_is_found(folder):
@@ -291,6 +370,36 @@ def test_a_run_is_verified_by_its_alias(folder):
     assert code == 0 and "VERIFIED" in out
 
 
+def test_a_name_that_is_a_folder_and_an_alias_is_not_guessed(folder):
+    """The folder here may be somebody else's run; the alias is the one that was promoted."""
+    assert command("promote", "run", "--as", "production", cwd=folder)[0] == 0
+    shutil.copytree(folder / "reports" / "run", folder / "production")
+    arguments = ("--no-model", *keys("mara"))
+    code, out, err = command("verify", "production", *arguments, cwd=folder)
+    assert (code, out) == (2, "") and "may be several things" in err
+    for name in ("./production", "alias:production"):
+        assert command("verify", name, *arguments, cwd=folder)[0] == 0
+
+
+def test_a_run_that_was_damaged_is_verified_where_it_lies_although_it_has_no_scorecard(folder):
+    (folder / "reports" / "run" / "scorecard.json").unlink()
+    done = verify(folder, "--no-model")
+    assert done.code == 1 and "NOT VERIFIED: reports/run" in done.out
+
+
+def test_whose_word_an_imported_runs_files_are_is_said(folder):
+    assert "the run measured" not in verify(folder, "--no-model").out
+    engine = {"backend": "lm-eval", "files": "as the user said when it was \x1b[31mimported"}
+    rewrite(folder, candidate={"engine": engine})
+    sign_by_hand(folder)
+    done = verify(folder, "--model", "model")
+    assert done.code == 0, done.out
+    told = (
+        "which files of the candidate the run measured is known only as the user said when it was"
+    )
+    assert f"note: {told} \\x1b[31mimported: the harness does not tell what it read" in done.out
+
+
 def test_what_cannot_be_read_is_no_answer(folder):
     """With 1 it would read as a model that somebody has changed."""
     (folder / "reports" / "run" / "attestations" / "folder.dsse.json").mkdir()
@@ -310,6 +419,57 @@ def test_a_run_that_did_not_pass_is_not_signed_and_waivers_are_the_way(folder):
     assert sorted((folder / "reports" / "run" / "attestations").iterdir()) == before
     done = verify(folder, "--no-model")
     assert done.code == 1 and "not pass" in done.out
+
+
+def first(outcomes, **changes):
+    return (outcomes[0].model_copy(update=changes), *outcomes[1:])
+
+
+def waiver_of(rule, outcomes):
+    fields = next(each for each in outcomes if each.waiver)
+    other = fields.waiver.model_copy(update={"rule": rule})
+    changed = fields.model_copy(update={"waiver": other})
+    return tuple(changed if each is fields else each for each in outcomes)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda v: {"outcomes": ()}, "it has no outcomes"),
+        (lambda v: {"exit_code": 1}, "its exit code is 1"),
+        (
+            lambda v: {"outcomes": first(v.outcomes, status="fail", p_adjusted=None)},
+            "whole on weights/integrity.nonfinite did not",
+        ),
+        (
+            lambda v: {"outcomes": first(v.outcomes, gate="another")},
+            "it has outcomes of gates that it does not name (another)",
+        ),
+        (
+            lambda v: {"outcomes": waiver_of("whole", v.outcomes)},
+            "fields on extract/json_fields.f1 did not",
+        ),
+    ],
+)
+def test_a_verdict_that_was_written_by_hand_is_neither_signed_nor_believed(folder, change, told):
+    rewrite(folder, decided=change(read_verdict(folder / "reports" / "run")))
+    neither_signed_nor_verified(folder, f"the verdict says pass, but {told}")
+
+
+def test_an_incomplete_run_is_neither_signed_nor_believed(folder):
+    tasks = read_scorecard(folder / "reports" / "run").tasks
+    cut = tuple(each.model_copy(update={"complete": False}) for each in tasks)
+    rewrite(folder, card={"tasks": cut})
+    names = ", ".join(dict.fromkeys(each.task for each in tasks))
+    neither_signed_nor_verified(folder, f"pass, but the run is incomplete ({names})")
+
+
+def neither_signed_nor_verified(folder, told):
+    code, _, err = sign(folder, "--key", "mara.pem", "--approver", "mara")
+    assert code == 2 and told in err and "changed by hand" in err
+    sign_by_hand(folder)
+    done = verify(folder, "--no-model")
+    assert done.code == 1 and "signed by mara" in done.out and f"{told}: it was" in done.out
 
 
 @pytest.mark.parametrize("name", ["suite.json", "samples.jsonl", "weights.jsonl"])
@@ -411,6 +571,87 @@ def test_trusted_keys_and_the_model_may_come_from_the_environment(folder, monkey
     assert "6 of the model are as signed" in out
 
 
+@pytest.mark.parametrize("form", ["pem", "base64 of it", "without its frame"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("keygen", "KEY"),
+        ("keygen", "--public", "KEY"),
+        ("sign", "reports/run", "--approver", "mara", "--key", "KEY"),
+        ("sign", "KEY", "--approver", "mara"),
+        ("verify", "reports/run", "--no-model", "--key", "KEY"),
+        ("verify", "KEY", "--no-model", "--key", "mara.pem.pub"),
+        ("promote", "run", "--as", "production", "--require-signature", "--key", "KEY"),
+        ("EVALKIT_KEY_FILE", "sign", "reports/run", "--approver", "mara"),
+        ("EVALKIT_TRUSTED_KEY", "verify", "reports/run", "--no-model"),
+        ("EVALKIT_TRUSTED_KEY", "promote", "run", "--as", "production", "--require-signature"),
+        ("EVALKIT_PUBLIC", "keygen"),
+    ],
+)
+def test_a_key_that_is_given_where_its_file_is_wanted_is_never_printed(
+    made, monkeypatch, capsys, arguments, form
+):
+    """As who writes --key "$EVALKIT_SIGN_KEY" into a CI job, whose log everybody reads."""
+    pem = (made / "mara.pem").read_text()
+    body = pem.splitlines()[1]
+    key = {
+        "pem": pem,
+        "base64 of it": b64encode(pem.encode()).decode(),
+        "without its frame": body,
+    }[form]
+    if arguments[0].startswith("EVALKIT_"):
+        monkeypatch.setenv(arguments[0], key)
+        arguments = arguments[1:]
+    code, out, err = command(*(key if each == "KEY" else each for each in arguments), cwd=made)
+    shown = out + err + "".join(capsys.readouterr())
+    assert code == 2 and "this is a key, not a file's name" in " ".join(shown.split())
+    for secret in (key, body, body[16:], b64encode(pem.encode()).decode()[:24]):
+        assert secret not in "".join(shown.split())
+
+
+@pytest.mark.parametrize("passphrase", ["x" * 1024, b"\xff".decode("utf-8", "surrogateescape")])
+def test_a_passphrase_that_cannot_be_one_makes_no_key(folder, monkeypatch, passphrase):
+    monkeypatch.setenv("EVALKIT_SIGN_PASSPHRASE", passphrase)
+    code, out, err = command("keygen", "new.pem", cwd=folder)
+    assert code == 2 and "EVALKIT_SIGN_PASSPHRASE" in err and passphrase not in out + err
+    assert not (folder / "new.pem").exists() and not (folder / "new.pem.pub").exists()
+
+
+VARIABLES = ("EVALKIT_APPROVALS", "EVALKIT_MAX_AGE", "EVALKIT_TRUSTED_KEY", "EVALKIT_CHECKPOINT")
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+@pytest.mark.parametrize(
+    ("name", "which"),
+    [
+        *((name, which) for name in VARIABLES for which in ("verify", "promote")),
+        ("EVALKIT_REQUIRE_SIGNATURE", "promote"),
+    ],
+)
+def test_a_variable_that_is_set_but_empty_demands_not_less(
+    folder, monkeypatch, capsys, name, which, empty
+):
+    """As a CI job sets it whose setting nobody has filled in."""
+    monkeypatch.setenv(name, empty)
+    run = ("verify", "reports/run") if which == "verify" else ("promote", "run", "--as", "x")
+    weights = ("--no-model",) if which == "verify" else ()
+    required = ("--require-signature",) if which == "promote" else ()
+    if name == "EVALKIT_REQUIRE_SIGNATURE":
+        required = ()
+    signers = () if name == "EVALKIT_TRUSTED_KEY" or not (weights or required) else keys("mara")
+    code, out, err = command(*run, *weights, *required, *signers, cwd=folder)
+    shown = err + capsys.readouterr().err
+    assert (code, out) == (2, "") and f"{name} is set but empty" in shown
+    assert history(folder) == []
+
+
+def test_what_the_command_line_says_goes_before_an_empty_variable(folder, monkeypatch):
+    for name in VARIABLES:
+        monkeypatch.setenv(name, "")
+    given = ("--threshold", "1", "--max-age", "1d", "--model", "model")
+    assert verify(folder, *given).code == 0
+
+
 def test_a_new_key_replaces_none_and_is_its_owners_alone(folder):
     before = (folder / "mara.pem").read_bytes()
     code, _, err = command("keygen", "mara.pem", cwd=folder)
@@ -472,6 +713,23 @@ def test_with_other_weights_nothing_is_promoted(folder):
     assert code == 1 and "model.safetensors was changed" in err and history(folder) == []
     code, out, _ = promote(folder, *required)
     assert code == 0 and "the weights were not compared: --model DIR does" in out
+
+
+def test_a_run_that_changes_while_it_is_checked_is_not_promoted(folder, monkeypatch):
+    """Between the reading of what is promoted and that of what is signed somebody writes another, which is signed."""
+    real = attested.check
+
+    def changed_before(*arguments, **more):
+        rewrite(folder, card={"baseline_run": "f" * 64})
+        sign_by_hand(folder)
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(attested, "check", changed_before)
+    code, _, err = promote(folder, "--require-signature", *keys("mara"))
+    assert code == 2 and "changed while it was checked" in err
+    assert history(folder) == []
+    monkeypatch.undo()
+    assert promote(folder, "--require-signature", *keys("mara"))[0] == 0, "what it is now is signed"
 
 
 def test_a_signature_may_be_required_of_every_promotion_by_the_environment(folder, monkeypatch):

@@ -42,6 +42,7 @@ def checkpoint(tmp_path):
         }
         for file, content in (whole | files).items():
             if content is not None:
+                (folder / file).parent.mkdir(exist_ok=True)
                 (folder / file).write_bytes(
                     content if isinstance(content, bytes) else content.encode()
                 )
@@ -73,7 +74,8 @@ def test_a_copy_elsewhere_is_the_same_checkpoint(checkpoint, find, tmp_path):
         "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
         "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "qwen.tiktoken",
         "chat_template.jinja", "chat_template.json", "preprocessor_config.json", "modeling_custom.py",
-        "quantize_config.json",
+        "quantize_config.json", "tokenizer.model.v3", "dict.txt", "bpe.codes", "source.spm",
+        "additional_chat_templates/default.jinja", "custom_generate/generate.py",
     ],
 )  # fmt: skip
 def test_a_file_that_can_change_an_answer_changes_the_digest(checkpoint, find, file):
@@ -242,6 +244,24 @@ def test_weights_are_found_damaged_too_so_that_what_is_wrong_can_be_said(
     assert found.digest == again.digest
     with pytest.raises(UsageError, match=message):
         check_whole(place)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("shard", ["shards/a.safetensors", "../a.safetensors", "./a.safetensors"])
+def test_an_index_that_names_weights_elsewhere_is_refused(checkpoint, tmp_path, shard, whole):
+    """Engines read them there, where no digest of this folder sees them change."""
+    index = json.dumps({"weight_map": {"w": shard, "v": "model.safetensors"}})
+    folder = checkpoint(**{"model.safetensors.index.json": index})
+    (folder / shard).parent.mkdir(exist_ok=True)
+    (folder / shard).write_bytes(safetensors(1))
+    with pytest.raises(UsageError, match=r"names weights outside the folder \('\.?\.?[/a-z]+\."):
+        find_checkpoint("model", folder=tmp_path, digest_file=DIGEST_FILE, whole=whole)
+
+
+def test_an_index_that_names_what_lies_beside_it_is_found(checkpoint, find):
+    index = json.dumps({"weight_map": {"w": "model.safetensors"}})
+    checkpoint(**{"model.safetensors.index.json": index})
+    assert "model.safetensors.index.json" in find().files
 
 
 @pytest.mark.parametrize("files", [BROKEN[0][0], BROKEN[2][0]])

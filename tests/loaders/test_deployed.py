@@ -8,6 +8,7 @@ import pytest
 import tiny_checkpoints
 
 from evalkit.errors import RunError
+from evalkit.loaders import deployed
 from evalkit.loaders.deployed import deployed_files
 
 pytest.importorskip("transformers", reason="the transformers extra is not installed")
@@ -83,19 +84,59 @@ def test_recorded_answers_are_known_by_their_files(tmp_path):
         assert deployed_files(place, None, files, replayed=True) == (files, [])
 
 
-def test_no_digest_is_remembered(tmp_path, monkeypatch):
-    """A file that was rewritten with its size and times kept is found out."""
-    import os
+@pytest.mark.parametrize("replayed", [False, True])
+def test_no_digest_is_remembered(tmp_path, monkeypatch, replayed):
+    """A file that was rewritten with its size and times kept would be believed by a cache, so that none is asked."""
+    kept = []
 
-    from evalkit.loaders import file_digests
+    class Watched(deployed.FileDigests):
+        def __init__(self, db_path):
+            kept.append(db_path)
+            super().__init__(db_path)
 
-    monkeypatch.setattr(file_digests, "RACY_S", -1.0)  # a cache would remember at once
+    monkeypatch.setattr(deployed, "FileDigests", Watched)
+    name = "extract.jsonl" if replayed else "model.safetensors"
+    (tmp_path / name).write_bytes(b"one")
+    assert list(deployed_files(tmp_path, None, [], replayed=replayed)[0]) == [name]
+    assert kept and set(kept) == {None}
+
+
+@pytest.mark.parametrize("added", ["model.safetensors", "notes.txt", "weights/model.safetensors"])
+def test_what_lies_beside_recorded_answers_is_objected_to(tmp_path, added):
+    """Else whatever weights stand there would pass for what was signed."""
+    (tmp_path / "extract.jsonl").write_text("{}")
+    (tmp_path / added).parent.mkdir(exist_ok=True)
+    (tmp_path / added).write_bytes(b"weights")
+    found, (wrong,) = deployed_files(tmp_path, None, ["extract.jsonl"], replayed=True)
+    assert list(found) == ["extract.jsonl"]
+    assert "saw no weights" in wrong and f": {added.partition('/')[0]}; sign a run of" in wrong
+
+
+@pytest.mark.parametrize(
+    "added",
+    [
+        "additional_chat_templates/default.jinja",
+        "custom_generate/generate.py",
+        "custom_generate/requirements.txt",
+        "tokenizer.model.v3",
+        "dict.txt",
+    ],
+)
+def test_a_file_that_an_engine_would_read_is_seen_wherever_it_is_added(tmp_path, added):
     (tmp_path / "model.safetensors").write_bytes(b"one")
-    before = (tmp_path / "model.safetensors").stat()
-    first = deployed_files(tmp_path, None, [])[0]
-    (tmp_path / "model.safetensors").write_bytes(b"two")
-    os.utime(tmp_path / "model.safetensors", ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert deployed_files(tmp_path, None, [])[0] != first
+    before = deployed_files(tmp_path, None, [])[0]
+    (tmp_path / added).parent.mkdir(exist_ok=True)
+    (tmp_path / added).write_text("anything")
+    after, wrong = deployed_files(tmp_path, None, [])
+    assert after.keys() - before.keys() == {added} and not wrong
+
+
+def test_weights_that_an_index_names_elsewhere_are_no_answer(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"one")
+    index = {"weight_map": {"w": "shards/model.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    _, (wrong,) = deployed_files(tmp_path, None, ["model.safetensors"])
+    assert "names weights outside the folder ('shards/model.safetensors')" in wrong
 
 
 def test_a_file_that_cannot_be_read_is_no_answer(tmp_path, monkeypatch):

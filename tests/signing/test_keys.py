@@ -142,6 +142,31 @@ def test_a_new_key_where_there_is_no_folder_says_so(tmp_path):
     assert "make its folder" in raised.value.advice
 
 
+@pytest.mark.parametrize(
+    ("passphrase", "told"),
+    [
+        ("x" * 1024, "longer than 1,023 bytes"),
+        ("é" * 512, "longer than 1,023 bytes"),
+        (b"\xff\xfe".decode("utf-8", "surrogateescape"), "is not UTF-8"),  # as os.environ gives it
+    ],
+)
+def test_a_passphrase_that_cannot_be_one_says_so(tmp_path, monkeypatch, passphrase, told):
+    (tmp_path / "old.pem").write_bytes(MARA.pem("secret"))
+    monkeypatch.setenv("EVALKIT_SIGN_PASSPHRASE", passphrase)
+    for act in (write_new_key, signing_key):
+        file = tmp_path / ("new.pem" if act is write_new_key else "old.pem")
+        with pytest.raises(UsageError, match=f"EVALKIT_SIGN_PASSPHRASE.*{told}") as raised:
+            act(file)
+        assert passphrase not in str(raised.value)
+    assert not (tmp_path / "new.pem").exists()
+
+
+def test_the_longest_passphrase_serves(tmp_path, monkeypatch):
+    monkeypatch.setenv("EVALKIT_SIGN_PASSPHRASE", "x" * 1023)
+    key, encrypted = write_new_key(tmp_path / "new.pem")
+    assert encrypted and signing_key(tmp_path / "new.pem")[0] == key
+
+
 def test_a_key_that_others_may_read_is_warned_of(tmp_path):
     file = tmp_path / "key.pem"
     file.write_bytes(MARA.pem())

@@ -136,6 +136,33 @@ def test_a_statement_that_names_another_key_is_refused(signed):
     assert told(verify(signed)) == [("key_mismatch", message)]
 
 
+@pytest.mark.parametrize("wrong", ["the signature", "the statement"])
+def test_a_wrong_name_is_never_passed_over_although_others_count(signed, wrong):
+    """As where somebody hides whose approval it is: beside Mara's, which is good."""
+    held = sealed(statement(signed.run, BO if wrong == "the signature" else EVE), BO)
+    (signature,) = held.signatures
+    if wrong == "the signature":
+        held = replace(held, signatures=(replace(signature, keyid="0" * 64),))
+    write_attestation(signed.run, "odd", written_envelope(held))
+    answer = verify(signed, MARA, BO)
+    assert [a.key for a in answer.approvals] == [MARA.public.id], "and that would be enough"
+    assert kinds(answer) == {"key_mismatch"} and not answer.holds
+    assert answer.objections[0].message.startswith(wrong)
+
+
+@pytest.mark.parametrize("value", [b"", bytes(64), b"x"])
+def test_a_signature_that_is_none_does_not_count_whatever_key_it_names(signed, value):
+    payload = statement(signed.run)
+    none = Signature(MARA.public.id, value)
+    file = sign(signed.run)
+    file.write_bytes(written_envelope(replace(sealed(payload), signatures=(none,))))
+    answer = verify(signed)
+    assert kinds(answer) == {"wrong_signature", "threshold"} and answer.approvals == ()
+    both = sealed(payload, BO)
+    file.write_bytes(written_envelope(replace(both, signatures=(*both.signatures, none))))
+    assert "wrong_signature" in kinds(verify(signed, MARA, BO))
+
+
 def test_what_is_no_envelope_is_named_although_others_count(signed):
     write_attestation(signed.run, "torn", b"{}")
     answer = verify(signed)
@@ -188,6 +215,22 @@ def test_a_file_that_was_added_is_named(tmp_path):
     assert verify(made).holds
     (made.run / "labels.jsonl").write_text("{}")
     assert told(verify(made)) == [("file_added", "labels.jsonl was added after the run was signed")]
+
+
+@pytest.mark.parametrize("name", ["baseline-scorecard.json", "baseline-suite.json"])
+def test_what_an_earlier_run_lent_is_signed_too(tmp_path, name):
+    made = write_run(tmp_path)
+    sign(made.run)
+    file = made.run / name
+    file.write_text("{}")
+    assert told(verify(made)) == [("file_added", f"{name} was added after the run was signed")]
+    sign(made.run)
+    assert verify(made).holds
+    file.write_text("[]")
+    assert told(verify(made)) == [("file_changed", f"{name} was changed after it was signed")]
+    file.unlink()
+    gone = f"{name} is missing: it was there when it was signed"
+    assert told(verify(made)) == [("file_missing", gone)]
 
 
 def test_files_of_a_report_are_free(signed):
@@ -433,6 +476,25 @@ def test_a_key_counts_once_however_often_it_signed(signed):
     write_attestation(signed.run, "twice", written_envelope(twice))
     assert kinds(verify(signed, MARA, BO, threshold=2)) == {"threshold"}
     assert len(verify(signed, MARA, BO).approvals) == 1
+
+
+@pytest.mark.parametrize("later", ["a", "b"])
+def test_of_two_approvals_by_one_key_the_later_is_shown(tmp_path, later):
+    """Whichever file is read first."""
+    made = write_run(tmp_path)
+    for name in ("a", "b"):
+        ago = timedelta(days=0 if name == later else 9)
+        payload = statement(made.run, note=f"note {name}", signed=NOW - ago)
+        write_attestation(made.run, name, written_envelope(sealed(payload, MARA)))
+    (approval,) = verify(made).approvals
+    assert (approval.note, approval.signed) == (f"note {later}", NOW)
+    assert approval.attestation == f"{later}.dsse.json"
+
+
+@pytest.mark.parametrize("threshold", [0, -1])
+def test_nobody_is_never_enough(threshold):
+    with pytest.raises(ValueError, match="at least one must have signed"):
+        Policy(NOW, threshold)
 
 
 def test_a_key_that_is_named_twice_counts_once(signed):

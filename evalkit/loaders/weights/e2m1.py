@@ -107,7 +107,7 @@ def mxfp4_of_gpt_oss(members: Members, declared: Declared) -> Quantised:
 
         found = looked_up(load(blocks.name, start, stop), _table())
         exponents = load(scale.name, start, stop).view(np.uint8)
-        with np.errstate(over="ignore"):  # beyond float32 a weight is infinite, which is told as such
+        with np.errstate(over="ignore"):  # beyond float32 a weight is told to be infinite
             found *= powers(exponents)[..., None]
         return found.reshape(stop - start, outputs, groups * half * 2).swapaxes(1, 2)
 

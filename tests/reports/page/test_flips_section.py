@@ -57,9 +57,9 @@ def test_counts_are_those_of_the_scorecard(run):
         assert (held.worsened, held.improved) == (beside.worsened, beside.improved)
 
 
-def test_slices_that_have_really_lost_are_named_and_others_are_not(run):
+def test_slices_shown_to_have_lost_are_named_and_others_are_not(run):
     body = flips.section(run).body
-    told = re.search(r"Slices that have really lost:</span>(.*?)</p>", body)[1]
+    told = re.search(r"Slices shown to have lost:</span>(.*?)</p>", body)[1]
     assert "region=a" in told and "region=b" not in told
 
 

@@ -145,7 +145,7 @@ def test_what_changes_how_a_verdict_reads_is_told_beside_it():
     noted = verdict([outcome("fail")], notes=("gate release: a waiver matched no outcome",))
     said = words(summary.section(finished_run(scorecard, noted)).body)
     for told in (
-        "This run was made with --limit",
+        "Made with --limit",
         "extract of the candidate: of 100 samples 10 failed and 2 could not be graded; too few are left",
         "The candidate is not pinned",
         "1 number cannot be compared",

@@ -9,6 +9,7 @@ from typing import Any
 from evalkit.records.scorecard import Circumstances
 from evalkit.reports.page.section import Section, fragment, models, when
 from evalkit.reports.reported import FinishedRun
+from evalkit.reports.view import command_line
 
 
 def section(run: FinishedRun) -> Section | None:
@@ -28,8 +29,8 @@ def section(run: FinishedRun) -> Section | None:
     body = fragment(
         "provenance.html",
         facts=list(_facts(run)),
-        command=shlex.join(circumstances.command),
-        run=shlex.quote(run.path.name),
+        command=command_line(run.scorecard),
+        run=shlex.quote(str(run.path)),
         digests={name: held for name, held in digests.items() if held},
         models=[
             {

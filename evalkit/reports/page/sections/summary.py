@@ -92,9 +92,6 @@ def _moved(scorecard: Scorecard) -> dict[str, int]:
 def _warnings(run: FinishedRun) -> Iterator[str]:
     """Yield what changes how the verdict is to be read, what may mislead most first."""
     scorecard = run.scorecard
-    command = scorecard.circumstances.command
-    if any(word == "--limit" or word.startswith("--limit=") for word in command):
-        yield "This run was made with --limit: only the first samples of each task were asked"
     yield from _lost(scorecard)
     for role, model in models(run):
         if not model.pinned:
