@@ -369,8 +369,9 @@ def test_a_run_whose_checkpoint_the_user_names_is_signed_and_verified(
     assert card(run)["provenance"]["models"]["candidate"]["pinned"]
     assert command("sign", run, *sign, cwd=tmp_path)[0] == 0
     verify = ("verify", run, "--model", "model", "--key", "key.pem.pub")
-    code, _, err = command(*verify, cwd=tmp_path)
+    code, out, err = command(*verify, cwd=tmp_path)
     assert (code, err) == (0, "")
+    assert "known only as the user said when it was imported" in out
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     assert command(*verify, cwd=tmp_path)[0] != 0
