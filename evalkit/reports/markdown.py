@@ -133,7 +133,7 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
 
 
 def _scorecard(scorecard: Scorecard) -> Iterator[str]:
-    rows = [row for row in estimate_rows(scorecard) if _of_all_samples(row)]
+    rows = [row for row in estimate_rows(scorecard) if row.of_all_samples]
     if not rows:
         return
     paired = any(row.baseline or row.comparison for row in rows)
@@ -150,18 +150,8 @@ def _scorecard(scorecard: Scorecard) -> Iterator[str]:
         yield f"{others:,} more estimates, of slices, groups and weights, are in the report."
 
 
-def _shown(row: EstimateRow) -> Estimate:
-    shown = row.candidate or row.baseline
-    assert shown is not None, "a row stands for at least one estimate"
-    return shown
-
-
-def _of_all_samples(row: EstimateRow) -> bool:
-    return row.slice is None and _shown(row).kind != "census"
-
-
 def _number_cells(row: EstimateRow, *, paired: bool) -> list[str]:
-    shown, held = _shown(row), row.comparison
+    shown, held = row.told, row.comparison
     cells = [markdown_code(row.name, SENTENCE), _value(row.candidate)]
     if paired:
         compared = held is not None and held.status == "compared"

@@ -116,23 +116,13 @@ def _scorecard_table(scorecard: Scorecard, show: _Shown) -> Table:
     if show.units:
         table.add_column("unit", overflow="fold")
     task = None
-    for row in filter(_of_all_samples, estimate_rows(scorecard)):
-        shown = _told_of(row)
+    for row in (row for row in estimate_rows(scorecard) if row.of_all_samples):
+        shown = row.told
         if shown.task != task:
             task = shown.task
             table.add_row(Text(task, "bold"))
         table.add_row(*_estimate_cells(row, shown, show, paired=paired))
     return table
-
-
-def _told_of(row: EstimateRow) -> Estimate:
-    shown = row.candidate or row.baseline
-    assert shown is not None, "a row stands for at least one estimate"
-    return shown
-
-
-def _of_all_samples(row: EstimateRow) -> bool:
-    return row.slice is None and _told_of(row).kind != "census"
 
 
 def _estimate_cells(row: EstimateRow, shown: Estimate, show: _Shown, *, paired: bool) -> list[Text]:

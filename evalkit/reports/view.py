@@ -38,6 +38,18 @@ class EstimateRow:
     """Their paired difference."""
 
     @property
+    def told(self) -> Estimate:
+        """The candidate's estimate, or the baseline's where it alone is there: task, metric and unit are both's."""
+        shown = self.candidate or self.baseline
+        assert shown is not None, "a row stands for at least one estimate"
+        return shown
+
+    @property
+    def of_all_samples(self) -> bool:
+        """Whether it is of all samples, and of no slice, group or weight."""
+        return self.slice is None and self.told.kind != "census"
+
+    @property
     def direction(self) -> str:
         """``better``, ``worse`` or empty when the interval of the difference contains 0."""
         held = self.comparison

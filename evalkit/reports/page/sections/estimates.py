@@ -86,14 +86,7 @@ def over_all(scorecard: Scorecard) -> list[EstimateRow]:
 
 
 def _shown_nowhere_else(row: EstimateRow) -> bool:
-    return row.slice is None and of(row).kind not in APART
-
-
-def of(row: EstimateRow) -> Estimate:
-    """Return the candidate's estimate of a row, or the baseline's where there is no other."""
-    shown = row.candidate or row.baseline
-    assert shown is not None, "a row stands for at least one estimate"
-    return shown
+    return row.slice is None and row.told.kind not in APART
 
 
 def attention(row: EstimateRow) -> tuple[int, float]:
@@ -105,7 +98,7 @@ def attention(row: EstimateRow) -> tuple[int, float]:
 
 def row_of(held: EstimateRow) -> Row:
     """Return a row of the table."""
-    shown, compared = of(held), held.comparison
+    shown, compared = held.told, held.comparison
     paired = compared is not None and compared.status == "compared"
     both = [each for each in (held.candidate, held.baseline) if each is not None]
     warnings = [*dict.fromkeys(w for each in (*both, compared) if each for w in each.warnings)]

@@ -6,7 +6,7 @@ from typing import Final
 
 from evalkit.records.scorecard import Scorecard
 from evalkit.reports.page.section import Section, fragment
-from evalkit.reports.page.sections.estimates import APART, attention, of, row_of
+from evalkit.reports.page.sections.estimates import APART, attention, row_of
 from evalkit.reports.reported import FinishedRun
 from evalkit.reports.view import EstimateRow, estimate_rows
 
@@ -45,7 +45,7 @@ def shown_slices(scorecard: Scorecard) -> list[EstimateRow]:
 
 def _sliced(scorecard: Scorecard) -> list[EstimateRow]:
     rows = estimate_rows(scorecard)
-    return [row for row in rows if row.slice is not None and of(row).kind not in APART]
+    return [row for row in rows if row.slice is not None and row.told.kind not in APART]
 
 
 def _parts(row: EstimateRow) -> tuple[str, str]:
