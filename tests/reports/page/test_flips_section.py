@@ -57,6 +57,27 @@ def test_counts_are_those_of_the_scorecard(run):
         assert (held.worsened, held.improved) == (beside.worsened, beside.improved)
 
 
+def test_what_lost_stands_before_what_gained_and_movements_of_means_come_last(run, monkeypatch):
+    (ledger,) = run_ledgers(run)
+
+    def told(task, finding, worsened, *, binary=True):
+        whole = ledger.whole.model_copy(update={"finding": finding, "worsened": worsened})
+        return ledger.model_copy(
+            update={"task": task, "whole": whole, "binary": binary, "slices": ()}
+        )
+
+    found = [
+        told("gained", "better", 9),
+        told("mean", "worse", 99, binary=False),
+        told("noise", "", 3),
+        told("lost", "worse", 5),
+        told("more-noise", "", 4),
+    ]
+    monkeypatch.setattr(flips, "run_ledgers", lambda run: found)
+    names = re.findall(r"<code><bdi>([\w-]+)/exact_match", flips.section(run).body)
+    assert list(dict.fromkeys(names)) == ["lost", "more-noise", "noise", "gained", "mean"]
+
+
 def test_slices_shown_to_have_lost_are_named_and_others_are_not(run):
     body = flips.section(run).body
     told = re.search(r"Slices shown to have lost:</span>(.*?)</p>", body)[1]

@@ -20,7 +20,7 @@ from evalkit.reports.view import number, signed, span
 MOST_SLICES: Final = 30
 """Slices of one ledger that are shown; findings always are."""
 MOST_LEDGERS: Final = 100
-"""Tasks shown, those with the most flips first."""
+"""Tasks shown, those that need attention first."""
 LONGEST: Final = 1_500
 """Characters of one text."""
 MOST_ANSWERS: Final = 3
@@ -50,9 +50,8 @@ def section(run: FinishedRun) -> Section | None:
         )
         return Section("flips", "Flips", body, told="Who got worse, and who better.")
     found = run_ledgers(run)
-    found.sort(key=lambda ledger: not ledger.binary)  # flips before movements
-    shown = sorted(found, key=lambda ledger: -ledger.whole.worsened)[:MOST_LEDGERS]
-    ledgers = [ledger for ledger in found if ledger in shown]
+    found.sort(key=_attention)
+    ledgers = found[:MOST_LEDGERS]
     rows = find_rows(run.rows(), ROLES, shown_samples(ledgers))
     filled = [with_answers(each, rows["candidate"], rows["baseline"]) for each in ledgers]
     worse = sum(ledger.whole.worsened for ledger in found if ledger.binary)
@@ -73,6 +72,12 @@ def section(run: FinishedRun) -> Section | None:
         script="samples.js",
         style="samples.css",
     )
+
+
+def _attention(ledger: FlipLedger) -> tuple[bool, int, int]:
+    """Return a ledger's place: flips before movements of means, what is shown worse first, then the most losses."""
+    shown = {"worse": 0, "": 1, "better": 2}[ledger.whole.finding]
+    return not ledger.binary, shown, -ledger.whole.worsened
 
 
 def _counted(comparison: Comparison) -> dict[str, str]:
